@@ -1,0 +1,1 @@
+//! AWS IAM authentication for Kubernetes, as a live operator.

@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Builds the pinned parts of a real control plane (and, when asked, the Go authenticator) from their Go modules.
+#   tools/build.sh kubernetes   etcd, kube-apiserver, kubectl -> target/tools/kubernetes-<version>/
+#   tools/build.sh peer         the Go aws-iam-authenticator  -> target/tools/peer-<version>/
+# A part that is already there is kept: the version is in the folder's name. A part built halfway never gets its final name.
+set -euo pipefail
+cd "$(dirname "$0")"
+target="${CARGO_TARGET_DIR:-$PWD/../target}/tools"
+
+pinned() { (cd "$1" && go list -m -f '{{.Version}}' "$2"); }
+
+# build <module folder> <output folder> <name> <package> <linker flags>
+build() {
+  local out="$2/$3" started=$SECONDS
+  if [[ -x $out ]]; then return; fi
+  mkdir -p "$2"
+  printf '  %-22s building from %s ...\n' "$3" "$4"
+  (cd "$1" && CGO_ENABLED=0 go build -trimpath -ldflags="-s -w $5" -o "$out.part" "$4")
+  mv "$out.part" "$out"
+  printf '  %-22s built in %d s\n' "$3" $((SECONDS - started))
+}
+
+if ! command -v go >/dev/null; then
+  echo "tools/build.sh: no Go toolchain on PATH. Install Go 1.26 or newer, or name a folder with etcd, kube-apiserver and kubectl in KUBEBUILDER_ASSETS." >&2
+  exit 3
+fi
+
+case "${1:-}" in
+kubernetes)
+  if [[ -n ${KUBEBUILDER_ASSETS:-} ]]; then echo "  using the parts in KUBEBUILDER_ASSETS"; exit 0; fi
+  version=$(pinned kubernetes k8s.io/kubernetes)
+  minor=${version#v1.}; minor=${minor%%.*}
+  stamp="-X k8s.io/component-base/version.gitVersion=$version -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=$minor"
+  build kubernetes "$target/kubernetes-$version" kube-apiserver k8s.io/kubernetes/cmd/kube-apiserver "$stamp"
+  build kubernetes "$target/kubernetes-$version" kubectl k8s.io/kubernetes/cmd/kubectl "$stamp"
+  build kubernetes "$target/kubernetes-$version" etcd go.etcd.io/etcd/server/v3 ""
+  ;;
+peer)
+  version=$(pinned peer sigs.k8s.io/aws-iam-authenticator)
+  build peer "$target/peer-$version" aws-iam-authenticator sigs.k8s.io/aws-iam-authenticator/cmd/aws-iam-authenticator \
+    "-X sigs.k8s.io/aws-iam-authenticator/pkg.Version=${version#v}"
+  ;;
+*)
+  sed -n '2,5s/^# //p' "$0"; exit 2 ;;
+esac

@@ -1,0 +1,377 @@
+//! From a bearer token to a decision: parse, ask STS, look up, render, check.
+//!
+//! Everything outside comes in through two ports; what is decided is a value, which the webhook turns into an HTTP reply.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use thiserror::Error;
+
+use crate::identity::{Identity, IdentityError};
+use crate::mapping::policy::MappingPolicy;
+use crate::mapping::table::{Lookup, MappingTable};
+use crate::mapping::{Mapping, MappingError, SourceId};
+use crate::token::presigned::PresignedRequest;
+use crate::token::{BearerToken, TokenError, TokenPolicy};
+
+/// Asks AWS who signed a request.
+pub trait GetCallerIdentity: Send + Sync {
+    /// Sends the request and reads the identity out of the reply.
+    fn get_caller_identity(
+        &self,
+        request: &PresignedRequest,
+    ) -> impl Future<Output = Result<Arc<Identity>, StsError>> + Send;
+}
+
+/// Finds the private DNS name of an EC2 instance.
+pub trait PrivateDnsNames: Send + Sync {
+    /// The name that EC2 gave to the instance, in the form kubelets register with.
+    fn private_dns_name(&self, instance_id: &str) -> impl Future<Output = Result<String, DnsNameError>> + Send;
+}
+
+/// Why STS did not vouch for a caller.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum StsError {
+    /// STS said no for good: a bad signature, an unknown key, an expired request.
+    #[error("STS refused the token: {code}")]
+    Refused {
+        /// The error code of STS, letters and dots only.
+        code: Box<str>,
+        /// The HTTP status.
+        status: u16,
+    },
+    /// Our own limits are reached, or STS throttles.
+    #[error("busy: too many requests to STS, try again in a few seconds")]
+    Busy {
+        /// Whether this access key was verified in the last minutes: only such a caller is told to come back.
+        verified_lately: bool,
+    },
+    /// STS cannot be reached or does not answer as STS does.
+    #[error("STS is not available: {0}")]
+    Unavailable(StsOutage),
+    /// STS vouches for a principal that cannot be mapped.
+    #[error(transparent)]
+    Identity(IdentityError),
+}
+
+/// In which way STS is not available.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+pub enum StsOutage {
+    /// No connection, or it broke.
+    #[error("no connection")]
+    Connect,
+    /// No whole answer within the deadline.
+    #[error("no answer in time")]
+    Timeout,
+    /// A 5xx status.
+    #[error("HTTP status {0}")]
+    Server(u16),
+    /// An answer that is not one of STS's.
+    #[error("not a reply of STS")]
+    Malformed,
+    /// An answer larger than any of STS's.
+    #[error("reply too large")]
+    Oversize,
+    /// A redirect, which is never followed.
+    #[error("redirected")]
+    Redirect,
+}
+
+impl StsError {
+    /// A label for logs and metrics.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Refused { .. } => "sts_refused",
+            Self::Busy { .. } => "busy",
+            Self::Unavailable(outage) => match outage {
+                StsOutage::Connect => "sts_connect",
+                StsOutage::Timeout => "sts_timeout",
+                StsOutage::Server(_) => "sts_server_error",
+                StsOutage::Malformed => "sts_malformed_reply",
+                StsOutage::Oversize => "sts_oversize_reply",
+                StsOutage::Redirect => "sts_redirect",
+            },
+            Self::Identity(error) => error.reason(),
+        }
+    }
+}
+
+/// Why there is no private DNS name.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum DnsNameError {
+    /// The session name is not an instance id, or EC2 knows no such instance.
+    #[error("the session name is not the id of an EC2 instance")]
+    NoInstance,
+    /// EC2 cannot be asked.
+    #[error("{0}")]
+    Unavailable(Box<str>),
+}
+
+/// The rules and the start-up phase that a decision depends on.
+#[derive(Debug)]
+pub struct Context<'a> {
+    /// What a token must look like; `None` while no cluster id is known.
+    pub tokens: Option<&'a TokenPolicy>,
+    /// What mappings may grant.
+    pub mappings: &'a MappingPolicy,
+    /// Whether `--source-sync-timeout` has passed since the start.
+    pub settled: bool,
+    /// The time of the request.
+    pub now: Timestamp,
+}
+
+/// What is decided about one token.
+#[derive(Debug)]
+pub enum Decision {
+    /// A mapped caller.
+    Granted(Grant),
+    /// Not one of our tokens: another authenticator may know it.
+    NotOurs,
+    /// Refused for good: asking again with the same token cannot help until a mapping changes.
+    Denied(Denial, Option<Arc<Identity>>),
+    /// Too much to do. `verified_lately` tells whether the caller may be asked to come back.
+    Busy {
+        /// Whether this access key was verified in the last minutes.
+        verified_lately: bool,
+    },
+    /// STS or EC2 cannot be asked.
+    Unavailable(Outage, Option<Arc<Identity>>),
+    /// Something that the answer depends on was not read yet, and the server has only just started.
+    NotReady(Missing),
+}
+
+/// A caller and the user it becomes.
+#[derive(Debug)]
+pub struct Grant {
+    /// Who STS says it is.
+    pub identity: Arc<Identity>,
+    /// The Kubernetes username.
+    pub username: String,
+    /// The Kubernetes groups.
+    pub groups: Vec<String>,
+    /// The source of the mapping.
+    pub source: SourceId,
+    /// A source that comes first but was never read, so that a local file had to do.
+    pub unsynced_before: Option<SourceId>,
+}
+
+/// Why a token is refused.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum Denial {
+    /// The token is not a presigned `GetCallerIdentity` request that we would send.
+    #[error(transparent)]
+    Token(TokenError),
+    /// STS said no.
+    #[error(transparent)]
+    Sts(StsError),
+    /// No mapping is for this caller.
+    #[error("no mapping for this AWS identity")]
+    NotMapped,
+    /// A mapping exists but is pinned to another IAM unique id.
+    #[error("the mapping is pinned to another IAM unique id (the principal may have been deleted and created anew)")]
+    PinnedToAnother,
+    /// What the mapping renders to may not be granted.
+    #[error("the mapping cannot be used for this caller: {0}")]
+    Rendered(RenderError),
+    /// The mapping wants the private DNS name of an EC2 instance, and the session is not one's.
+    #[error(transparent)]
+    DnsName(DnsNameError),
+    /// Something needed was never read since the start.
+    #[error("not served yet: {0}")]
+    NeverSynced(Missing),
+}
+
+impl Denial {
+    /// A label for logs and metrics.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Token(error) => error.reason(),
+            Self::Sts(error) => error.reason(),
+            Self::NotMapped => "not_mapped",
+            Self::PinnedToAnother => "pinned_to_another",
+            Self::Rendered(_) => "rendered",
+            Self::DnsName(_) => "no_instance",
+            Self::NeverSynced(missing) => missing.reason(),
+        }
+    }
+}
+
+/// Why a rendered user is refused.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum RenderError {
+    /// The username is empty.
+    #[error("its username is empty")]
+    Empty,
+    /// The username or a group contains a control character.
+    #[error("its username or a group has a control character")]
+    ControlCharacter,
+    /// A group with a placeholder became a group of Kubernetes itself.
+    #[error("a group with a placeholder may not become a system: group")]
+    SystemGroup,
+    /// The source may not grant it.
+    #[error(transparent)]
+    Policy(MappingError),
+}
+
+/// What cannot be asked at the moment.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum Outage {
+    /// STS.
+    #[error(transparent)]
+    Sts(StsError),
+    /// EC2.
+    #[error("the mapping needs {{{{EC2PrivateDNSName}}}}: {0}")]
+    Ec2(DnsNameError),
+}
+
+impl Outage {
+    /// A label for logs and metrics.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Sts(error) => error.reason(),
+            Self::Ec2(_) => "ec2_unavailable",
+        }
+    }
+}
+
+/// What was not read yet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+pub enum Missing {
+    /// A source of mappings.
+    #[error("mappings of {} have not been read", .0.as_str())]
+    Source(SourceId),
+    /// The cluster id, which the watched ConfigMap may give.
+    #[error("the cluster ID is not known (--cluster-id, or clusterID in the configuration)")]
+    ClusterId,
+}
+
+impl Missing {
+    /// A label for logs and metrics.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Source(_) => "source_unsynced",
+            Self::ClusterId => "cluster_id_unknown",
+        }
+    }
+}
+
+/// Decides about one bearer token.
+pub async fn authenticate<S: GetCallerIdentity, D: PrivateDnsNames>(
+    token: &str,
+    table: &MappingTable,
+    context: &Context<'_>,
+    sts: &S,
+    dns_names: &D,
+) -> Decision {
+    let token = match BearerToken::parse(token) {
+        Ok(token) => token,
+        Err(TokenError::NotOurs) => return Decision::NotOurs,
+        Err(error) => return Decision::Denied(Denial::Token(error), None),
+    };
+    let Some(policy) = context.tokens else {
+        return not_ready(Missing::ClusterId, context.settled, None);
+    };
+    let request = match PresignedRequest::parse(token, policy, context.now) {
+        Ok(request) => request,
+        Err(error) => return Decision::Denied(Denial::Token(error), None),
+    };
+    match sts.get_caller_identity(&request).await {
+        Ok(identity) => authorize(identity, table, context, dns_names).await,
+        Err(StsError::Busy { verified_lately }) => Decision::Busy { verified_lately },
+        Err(error @ StsError::Unavailable(_)) => Decision::Unavailable(Outage::Sts(error), None),
+        Err(error) => Decision::Denied(Denial::Sts(error), None),
+    }
+}
+
+async fn authorize<D: PrivateDnsNames>(
+    identity: Arc<Identity>,
+    table: &MappingTable,
+    context: &Context<'_>,
+    dns_names: &D,
+) -> Decision {
+    let (mapping, unsynced_before) = match table.lookup(&identity, context.settled) {
+        Lookup::Found {
+            mapping,
+            unsynced_before,
+        } => (mapping, unsynced_before),
+        Lookup::NotMapped => return Decision::Denied(Denial::NotMapped, Some(identity)),
+        Lookup::Unsynced(source) => return not_ready(Missing::Source(source), context.settled, Some(identity)),
+    };
+    if mapping.user_id().is_some_and(|pin| pin != identity.user_id()) {
+        return Decision::Denied(Denial::PinnedToAnother, Some(identity));
+    }
+    let dns_name = match private_dns_name(mapping, &identity, dns_names).await {
+        Ok(name) => name,
+        Err(error @ DnsNameError::NoInstance) => return Decision::Denied(Denial::DnsName(error), Some(identity)),
+        Err(error) => return Decision::Unavailable(Outage::Ec2(error), Some(identity)),
+    };
+    match render(mapping, &identity, &dns_name, context.mappings) {
+        Ok((username, groups)) => Decision::Granted(Grant {
+            identity,
+            username,
+            groups,
+            source: mapping.source(),
+            unsynced_before,
+        }),
+        Err(error) => Decision::Denied(Denial::Rendered(error), Some(identity)),
+    }
+}
+
+fn not_ready(missing: Missing, settled: bool, identity: Option<Arc<Identity>>) -> Decision {
+    if settled {
+        Decision::Denied(Denial::NeverSynced(missing), identity)
+    } else {
+        Decision::NotReady(missing)
+    }
+}
+
+async fn private_dns_name<D: PrivateDnsNames>(
+    mapping: &Mapping,
+    identity: &Identity,
+    dns_names: &D,
+) -> Result<String, DnsNameError> {
+    if !mapping.needs_private_dns_name() {
+        return Ok(String::new());
+    }
+    if !is_instance_id(identity.session_name()) {
+        return Err(DnsNameError::NoInstance);
+    }
+    dns_names.private_dns_name(identity.session_name()).await
+}
+
+/// `i-` and 8 or 17 hexadecimal digits.
+fn is_instance_id(text: &str) -> bool {
+    let digits = text.strip_prefix("i-").unwrap_or_default();
+    matches!(digits.len(), 8 | 17) && digits.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+fn render(
+    mapping: &Mapping,
+    identity: &Identity,
+    private_dns_name: &str,
+    policy: &MappingPolicy,
+) -> Result<(String, Vec<String>), RenderError> {
+    let (username, groups) = mapping.render(identity, private_dns_name);
+    if username.trim().is_empty() {
+        return Err(RenderError::Empty);
+    }
+    if groups
+        .iter()
+        .chain([&username])
+        .any(|text| text.chars().any(char::is_control))
+    {
+        return Err(RenderError::ControlCharacter);
+    }
+    let became_system = mapping
+        .groups()
+        .iter()
+        .zip(&groups)
+        .any(|(template, group)| template.as_literal().is_none() && group.starts_with("system:"));
+    if became_system {
+        return Err(RenderError::SystemGroup);
+    }
+    policy
+        .check_rendered(mapping, &username, groups.iter().map(String::as_str))
+        .map_err(RenderError::Policy)?;
+    Ok((username, groups))
+}

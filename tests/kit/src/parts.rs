@@ -1,0 +1,114 @@
+//! Where the real parts are: etcd, kube-apiserver, kubectl, and the Go peer.
+//!
+//! `KUBEBUILDER_ASSETS` wins when set; else the folder that `make tools` fills for the version pinned in `tools/`.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// The programs of a control plane.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// etcd
+    pub etcd: PathBuf,
+    /// kube-apiserver
+    pub kube_apiserver: PathBuf,
+    /// kubectl of the same version
+    pub kubectl: PathBuf,
+}
+
+/// Why there are no parts, and how to get them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MissingParts(String);
+
+impl fmt::Display for MissingParts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for MissingParts {}
+
+impl Parts {
+    /// Finds the parts.
+    pub fn find() -> Result<Self, MissingParts> {
+        let folder = match std::env::var_os("KUBEBUILDER_ASSETS").filter(|value| !value.is_empty()) {
+            Some(folder) => PathBuf::from(folder),
+            None => tools_folder().join(format!("kubernetes-{}", pinned("kubernetes", "k8s.io/kubernetes"))),
+        };
+        let part = |name: &str| {
+            let path = folder.join(name);
+            if path.is_file() {
+                return Ok(path);
+            }
+            Err(MissingParts(format!(
+                "{} is missing: run `make tools` (about five minutes once; needs a Go toolchain), or name a folder with \
+                 etcd, kube-apiserver and kubectl in KUBEBUILDER_ASSETS",
+                path.display()
+            )))
+        };
+        Ok(Self {
+            etcd: part("etcd")?,
+            kube_apiserver: part("kube-apiserver")?,
+            kubectl: part("kubectl")?,
+        })
+    }
+}
+
+/// The parts for a test: `None`, after a line that says so, when they are missing.
+///
+/// # Panics
+/// With `CI=true` a missing part is a failure: there nothing may be skipped silently.
+pub fn require_parts() -> Option<Parts> {
+    match Parts::find() {
+        Ok(parts) => Some(parts),
+        Err(missing) if std::env::var("CI").is_ok_and(|ci| ci == "true") => {
+            panic!("CI needs the real parts: {missing}")
+        }
+        Err(missing) => {
+            eprintln!("skipped: {missing}");
+            None
+        }
+    }
+}
+
+/// The Go authenticator that `make peer` builds.
+pub fn peer_binary() -> Result<PathBuf, MissingParts> {
+    let version = pinned("peer", "sigs.k8s.io/aws-iam-authenticator");
+    let path = tools_folder()
+        .join(format!("peer-{version}"))
+        .join("aws-iam-authenticator");
+    if path.is_file() {
+        return Ok(path);
+    }
+    Err(MissingParts(format!(
+        "{} is missing: run `make peer` (needs a Go toolchain)",
+        path.display()
+    )))
+}
+
+fn workspace() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+}
+
+fn tools_folder() -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR").filter(|value| !value.is_empty());
+    let target = target.map_or_else(|| workspace().join("target"), |folder| workspace().join(folder));
+    let tools = target.join("tools");
+    tools.canonicalize().unwrap_or(tools)
+}
+
+/// The version of `module` in `tools/<folder>/go.mod`: the one place that pins it.
+fn pinned(folder: &str, module: &str) -> String {
+    let path = workspace().join("tools").join(folder).join("go.mod");
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    text.lines()
+        .map(|line| line.trim().trim_start_matches("require "))
+        .find_map(|line| {
+            line.strip_prefix(module)?
+                .split_whitespace()
+                .next()
+                .filter(|word| word.starts_with('v'))
+        })
+        .unwrap_or_else(|| panic!("{} does not pin {module}", path.display()))
+        .to_owned()
+}

@@ -375,3 +375,174 @@ fn render(
         .map_err(RenderError::Policy)?;
     Ok((username, groups))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::mapping::aws_auth::read_aws_auth;
+    use crate::mapping::index::{Index, SourceUpdate};
+    use crate::partition::{Partition, StsEndpointPolicy};
+    use crate::token::mint::{SigningCredentials, mint};
+
+    const SOURCE: SourceId = SourceId::EksConfigMap;
+
+    struct Sts(Result<Arc<Identity>, StsError>);
+
+    impl GetCallerIdentity for Sts {
+        async fn get_caller_identity(&self, _: &PresignedRequest) -> Result<Arc<Identity>, StsError> {
+            self.0.clone()
+        }
+    }
+
+    struct DnsNames(Result<String, DnsNameError>);
+
+    impl PrivateDnsNames for DnsNames {
+        async fn private_dns_name(&self, _: &str) -> Result<String, DnsNameError> {
+            self.0.clone()
+        }
+    }
+
+    struct Case {
+        sts: Sts,
+        dns_names: DnsNames,
+        map_roles: Option<String>,
+        cluster_id: bool,
+        settled: bool,
+        policy: MappingPolicy,
+    }
+
+    fn now() -> Timestamp {
+        "2026-11-24T12:00:00Z".parse().expect("valid")
+    }
+
+    fn token() -> String {
+        let credentials = SigningCredentials {
+            access_key_id: "AKIDEXAMPLE".into(),
+            secret_access_key: "secret".into(),
+            session_token: None,
+        };
+        mint(&credentials, "sts.us-east-1.amazonaws.com", "us-east-1", "c", now())
+    }
+
+    fn session(name: &str) -> Case {
+        let arn = format!("arn:aws:sts::123456789012:assumed-role/R/{name}");
+        let identity = Identity::new("123456789012", &arn, &format!("AROAX:{name}"), "AKIDEXAMPLE");
+        Case {
+            sts: Sts(Ok(Arc::new(identity.expect("valid")))),
+            dns_names: DnsNames(Ok("ip-10-0-0-1.ec2.internal".into())),
+            map_roles: Some(String::new()),
+            cluster_id: true,
+            settled: true,
+            policy: MappingPolicy::default(),
+        }
+    }
+
+    impl Case {
+        fn mapped(mut self, rest: &str) -> Self {
+            self.map_roles = Some(format!("- rolearn: arn:aws:iam::123456789012:role/r\n  {rest}"));
+            self
+        }
+
+        fn decide(&self, token: &str) -> Decision {
+            let mut index = Index::new(&[SOURCE], Arc::new(self.policy.clone()));
+            if let Some(text) = &self.map_roles {
+                let content = read_aws_auth(&BTreeMap::from([("mapRoles".to_owned(), text.clone())]));
+                index.update(SourceUpdate::Content(SOURCE, Some(content)), Instant::now());
+            }
+            let endpoints = StsEndpointPolicy::new(Partition::Aws, None, &[]).expect("valid");
+            let tokens = TokenPolicy::new(endpoints, "c").expect("valid");
+            let context = Context {
+                tokens: self.cluster_id.then_some(&tokens),
+                mappings: &self.policy,
+                settled: self.settled,
+                now: now(),
+            };
+            let decision = authenticate(token, index.table(), &context, &self.sts, &self.dns_names);
+            tokio::runtime::Builder::new_current_thread().build().expect("runtime").block_on(decision)
+        }
+
+        /// The user and groups, or the reason.
+        fn outcome(&self) -> String {
+            match self.decide(&token()) {
+                Decision::Granted(grant) => format!("{} {}", grant.username, grant.groups.join("+")),
+                Decision::NotOurs => "not ours".into(),
+                Decision::Denied(denial, _) => format!("denied {}", denial.reason()),
+                Decision::Busy { verified_lately } => format!("busy {verified_lately}"),
+                Decision::Unavailable(outage, _) => format!("unavailable {}", outage.reason()),
+                Decision::NotReady(missing) => format!("not ready {}", missing.reason()),
+            }
+        }
+    }
+
+    #[test]
+    fn a_mapped_caller_is_granted_its_user() {
+        let case = session("me@x").mapped("username: 'u:{{SessionName}}'\n  groups: ['g-{{AccountID}}', system:masters]");
+        assert_eq!(case.outcome(), "u:me-x g-123456789012+system:masters");
+    }
+
+    #[test]
+    fn what_is_not_ours_is_left_to_others() {
+        assert!(matches!(session("s").decide("eyJhbGciOi.x.y"), Decision::NotOurs));
+        assert!(matches!(session("s").decide("k8s-aws-v1.!"), Decision::Denied(Denial::Token(_), None)));
+    }
+
+    #[test]
+    fn refusals() {
+        assert_eq!(session("s").outcome(), "denied not_mapped");
+        let pinned = session("s").mapped("username: u\n  userid: AROAOTHER");
+        assert_eq!(pinned.outcome(), "denied pinned_to_another");
+        assert_eq!(session("s").mapped("username: u\n  userid: AROAX").outcome(), "u ");
+        for (session_name, mapping) in [
+            ("system:admin", "username: '{{SessionNameRaw}}'"),
+            ("system:masters", "username: u\n  groups: ['{{SessionNameRaw}}']"),
+        ] {
+            let mut case = session("s").mapped(mapping);
+            let arn = "arn:aws:sts::123456789012:assumed-role/R/x";
+            // STS allows no colon in a session name; a federation proxy in front of it might.
+            let identity = Identity::new("123456789012", arn, "AROAX:s", "AKID").expect("valid");
+            case.sts = Sts(Ok(Arc::new(identity.with_session_name(session_name))));
+            assert_eq!(case.outcome(), "denied rendered", "{session_name}");
+        }
+    }
+
+    #[test]
+    fn sts_decides_who_it_is() {
+        let with = |error: StsError| {
+            let mut case = session("s").mapped("username: u");
+            case.sts = Sts(Err(error));
+            case.outcome()
+        };
+        let refused = StsError::Refused { code: "SignatureDoesNotMatch".into(), status: 403 };
+        assert_eq!(with(refused), "denied sts_refused");
+        assert_eq!(with(StsError::Identity(IdentityError::Account)), "denied identity_account_mismatch");
+        assert_eq!(with(StsError::Busy { verified_lately: true }), "busy true");
+        assert_eq!(with(StsError::Unavailable(StsOutage::Timeout)), "unavailable sts_timeout");
+    }
+
+    #[test]
+    fn private_dns_names_are_asked_for_instances_only() {
+        let node = "username: 'system:node:{{EC2PrivateDNSName}}'";
+        assert_eq!(session("i-0123456789abcdef0").mapped(node).outcome(), "system:node:ip-10-0-0-1.ec2.internal ");
+        assert_eq!(session("someone").mapped(node).outcome(), "denied no_instance");
+        let mut case = session("i-01234567").mapped(node);
+        case.dns_names = DnsNames(Err(DnsNameError::Unavailable("no adapter".into())));
+        assert_eq!(case.outcome(), "unavailable ec2_unavailable");
+    }
+
+    #[test]
+    fn what_was_never_read_is_an_outage_at_first_and_a_refusal_later() {
+        let mut case = session("s");
+        case.map_roles = None;
+        case.settled = false;
+        assert_eq!(case.outcome(), "not ready source_unsynced");
+        case.settled = true;
+        assert_eq!(case.outcome(), "denied source_unsynced");
+        case.cluster_id = false;
+        assert_eq!(case.outcome(), "denied cluster_id_unknown");
+        case.settled = false;
+        assert_eq!(case.outcome(), "not ready cluster_id_unknown");
+    }
+}

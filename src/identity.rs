@@ -141,6 +141,12 @@ impl Identity {
         &self.session_name
     }
 
+    #[cfg(test)]
+    pub(crate) fn with_session_name(mut self, name: &str) -> Self {
+        self.session_name = name.into();
+        self
+    }
+
     /// The access key that signed the request.
     pub fn access_key_id(&self) -> &str {
         &self.access_key_id

@@ -1,0 +1,75 @@
+# The two commands are `make run` and `make test`; `make help` lists the rest.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+CARGO ?= cargo
+# RUN=once ends the playground after its story; by default it stays up until Ctrl-C.
+RUN ?=
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+
+# Without a Go toolchain there is no control plane to build; what needs one says so, and fails only in CI.
+HAVE_GO := $(shell command -v go 2>/dev/null)
+
+.PHONY: help
+help: ## List the targets
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+.PHONY: run
+run: tools ## Start a control plane on loopback, our server and the story of a first login (RUN=once ends after it)
+	@step() { local started=$$SECONDS; echo "== $$1"; shift; "$$@"; echo "   done in $$((SECONDS - started)) s"; }
+	step "the program and the playground" $(CARGO) build --quiet --bin aws-iam-authenticator --example playground
+	exec $(TARGET)/debug/examples/playground $(if $(filter once,$(RUN)),--once)
+
+.PHONY: test
+test: tools ## Run all tests, on the real parts where they can be had
+	$(CARGO) test --workspace --no-fail-fast
+
+.PHONY: ci
+ci: fmt-check lint generated licences test ## Everything that a commit must pass
+	$(MAKE) --no-print-directory run RUN=once
+
+.PHONY: fmt-check
+fmt-check: ## Check the format of the code
+	$(CARGO) fmt --all --check
+
+.PHONY: lint
+lint: ## Clippy, warnings denied
+	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
+
+.PHONY: generate
+generate: ## Write the generated files
+	$(CARGO) run --quiet --bin aws-iam-authenticator -- crd > crds/.new && mv crds/.new crds/iamidentitymappings.yaml
+
+.PHONY: generated
+generated: ## Check that the generated files are what the code says
+	@$(CARGO) run --quiet --bin aws-iam-authenticator -- crd | diff -u crds/iamidentitymappings.yaml - \
+	  || { echo "crds/ is out of date: run 'make generate' and commit the result" >&2; exit 1; }
+
+.PHONY: licences
+licences: ## Check licences and banned crates against deny.toml
+	$(CARGO) test --quiet --test dependencies
+
+.PHONY: tools
+tools: ## Build etcd, kube-apiserver and kubectl once (about five minutes), unless KUBEBUILDER_ASSETS names them
+ifneq ($(or $(HAVE_GO),$(KUBEBUILDER_ASSETS)),)
+	@echo "== the parts of a real control plane"
+	@tools/build.sh kubernetes
+else
+	@echo "== no Go toolchain and no KUBEBUILDER_ASSETS: going on without a control plane"
+	@if [[ -n "$${CI:-}" ]]; then echo "in CI every part must be there: install Go 1.26 or newer" >&2; exit 1; fi
+endif
+
+.PHONY: peer
+peer: ## Build the Go authenticator, for `make bench`
+	@tools/build.sh peer
+
+.PHONY: bench
+bench: tools peer ## Compare with the Go authenticator in one run, and time the hot path
+	$(CARGO) bench --bench lookup
+	$(CARGO) build --release --bin aws-iam-authenticator --example side_by_side
+	$(TARGET)/release/examples/side_by_side
+
+.PHONY: clean
+clean: ## Remove what was built, the parts of the control plane included
+	$(CARGO) clean

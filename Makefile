@@ -64,11 +64,16 @@ endif
 peer: ## Build the Go authenticator, for `make bench`
 	@tools/build.sh peer
 
+# The load generator, built once a version.
+OHA_VERSION := 1.16.0
+OHA := $(abspath $(TARGET)/tools/oha-$(OHA_VERSION)/bin/oha)
+$(OHA):
+	$(CARGO) install --quiet --locked oha --version $(OHA_VERSION) --root $(TARGET)/tools/oha-$(OHA_VERSION)
+
 .PHONY: bench
-bench: tools peer ## Compare with the Go authenticator in one run, and time the hot path
+bench: tools peer $(OHA) ## Compare with the Go authenticator in one run, and time the hot path (PART=reviews for a part)
 	$(CARGO) bench --bench lookup
-	$(CARGO) build --release --bin aws-iam-authenticator --example side_by_side
-	$(TARGET)/release/examples/side_by_side
+	OHA=$(OHA) $(CARGO) bench --bench side_by_side -- $(PART)
 
 .PHONY: clean
 clean: ## Remove what was built, the parts of the control plane included

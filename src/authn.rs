@@ -2,110 +2,22 @@
 //!
 //! Everything outside comes in through two ports; what is decided is a value, which the webhook turns into an HTTP reply.
 
+mod decision;
+mod ports;
+
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use thiserror::Error;
 
-use crate::identity::{Identity, IdentityError};
+pub use decision::{Decision, Denial, Grant, Missing, Outage, RenderError};
+pub use ports::{DnsNameError, GetCallerIdentity, PrivateDnsNames, StsError, StsOutage};
+
+use crate::identity::Identity;
+use crate::mapping::Mapping;
 use crate::mapping::policy::MappingPolicy;
 use crate::mapping::table::{Lookup, MappingTable};
-use crate::mapping::{Mapping, MappingError, SourceId};
 use crate::token::presigned::PresignedRequest;
 use crate::token::{BearerToken, TokenError, TokenPolicy};
-
-/// Asks AWS who signed a request.
-pub trait GetCallerIdentity: Send + Sync {
-    /// Sends the request and reads the identity out of the reply.
-    fn get_caller_identity(
-        &self,
-        request: &PresignedRequest,
-    ) -> impl Future<Output = Result<Arc<Identity>, StsError>> + Send;
-}
-
-/// Finds the private DNS name of an EC2 instance.
-pub trait PrivateDnsNames: Send + Sync {
-    /// The name that EC2 gave to the instance, in the form kubelets register with.
-    fn private_dns_name(&self, instance_id: &str) -> impl Future<Output = Result<String, DnsNameError>> + Send;
-}
-
-/// Why STS did not vouch for a caller.
-#[derive(Clone, PartialEq, Eq, Debug, Error)]
-pub enum StsError {
-    /// STS said no for good: a bad signature, an unknown key, an expired request.
-    #[error("STS refused the token: {code}")]
-    Refused {
-        /// The error code of STS, letters and dots only.
-        code: Box<str>,
-        /// The HTTP status.
-        status: u16,
-    },
-    /// Our own limits are reached, or STS throttles.
-    #[error("busy: too many requests to STS, try again in a few seconds")]
-    Busy {
-        /// Whether this access key was verified in the last minutes: only such a caller is told to come back.
-        verified_lately: bool,
-    },
-    /// STS cannot be reached or does not answer as STS does.
-    #[error("STS is not available: {0}")]
-    Unavailable(StsOutage),
-    /// STS vouches for a principal that cannot be mapped.
-    #[error(transparent)]
-    Identity(IdentityError),
-}
-
-/// In which way STS is not available.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
-pub enum StsOutage {
-    /// No connection, or it broke.
-    #[error("no connection")]
-    Connect,
-    /// No whole answer within the deadline.
-    #[error("no answer in time")]
-    Timeout,
-    /// A 5xx status.
-    #[error("HTTP status {0}")]
-    Server(u16),
-    /// An answer that is not one of STS's.
-    #[error("not a reply of STS")]
-    Malformed,
-    /// An answer larger than any of STS's.
-    #[error("reply too large")]
-    Oversize,
-    /// A redirect, which is never followed.
-    #[error("redirected")]
-    Redirect,
-}
-
-impl StsError {
-    /// A label for logs and metrics.
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Self::Refused { .. } => "sts_refused",
-            Self::Busy { .. } => "busy",
-            Self::Unavailable(outage) => match outage {
-                StsOutage::Connect => "sts_connect",
-                StsOutage::Timeout => "sts_timeout",
-                StsOutage::Server(_) => "sts_server_error",
-                StsOutage::Malformed => "sts_malformed_reply",
-                StsOutage::Oversize => "sts_oversize_reply",
-                StsOutage::Redirect => "sts_redirect",
-            },
-            Self::Identity(error) => error.reason(),
-        }
-    }
-}
-
-/// Why there is no private DNS name.
-#[derive(Clone, PartialEq, Eq, Debug, Error)]
-pub enum DnsNameError {
-    /// The session name is not an instance id, or EC2 knows no such instance.
-    #[error("the session name is not the id of an EC2 instance")]
-    NoInstance,
-    /// EC2 cannot be asked.
-    #[error("{0}")]
-    Unavailable(Box<str>),
-}
 
 /// The rules and the start-up phase that a decision depends on.
 #[derive(Debug)]
@@ -118,141 +30,6 @@ pub struct Context<'a> {
     pub settled: bool,
     /// The time of the request.
     pub now: Timestamp,
-}
-
-/// What is decided about one token.
-#[derive(Debug)]
-pub enum Decision {
-    /// A mapped caller.
-    Granted(Grant),
-    /// Not one of our tokens: another authenticator may know it.
-    NotOurs,
-    /// Refused for good: asking again with the same token cannot help until a mapping changes.
-    Denied(Denial, Option<Arc<Identity>>),
-    /// Too much to do. `verified_lately` tells whether the caller may be asked to come back.
-    Busy {
-        /// Whether this access key was verified in the last minutes.
-        verified_lately: bool,
-    },
-    /// STS or EC2 cannot be asked.
-    Unavailable(Outage, Option<Arc<Identity>>),
-    /// Something that the answer depends on was not read yet, and the server has only just started.
-    NotReady(Missing),
-}
-
-/// A caller and the user it becomes.
-#[derive(Debug)]
-pub struct Grant {
-    /// Who STS says it is.
-    pub identity: Arc<Identity>,
-    /// The Kubernetes username.
-    pub username: String,
-    /// The Kubernetes groups.
-    pub groups: Vec<String>,
-    /// The source of the mapping.
-    pub source: SourceId,
-    /// A source that comes first but was never read, so that a local file had to do.
-    pub unsynced_before: Option<SourceId>,
-}
-
-/// Why a token is refused.
-#[derive(Clone, PartialEq, Eq, Debug, Error)]
-pub enum Denial {
-    /// The token is not a presigned `GetCallerIdentity` request that we would send.
-    #[error(transparent)]
-    Token(TokenError),
-    /// STS said no.
-    #[error(transparent)]
-    Sts(StsError),
-    /// No mapping is for this caller.
-    #[error("no mapping for this AWS identity")]
-    NotMapped,
-    /// A mapping exists but is pinned to another IAM unique id.
-    #[error("the mapping is pinned to another IAM unique id (the principal may have been deleted and created anew)")]
-    PinnedToAnother,
-    /// What the mapping renders to may not be granted.
-    #[error("the mapping cannot be used for this caller: {0}")]
-    Rendered(RenderError),
-    /// The mapping wants the private DNS name of an EC2 instance, and the session is not one's.
-    #[error(transparent)]
-    DnsName(DnsNameError),
-    /// Something needed was never read since the start.
-    #[error("not served yet: {0}")]
-    NeverSynced(Missing),
-}
-
-impl Denial {
-    /// A label for logs and metrics.
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Self::Token(error) => error.reason(),
-            Self::Sts(error) => error.reason(),
-            Self::NotMapped => "not_mapped",
-            Self::PinnedToAnother => "pinned_to_another",
-            Self::Rendered(_) => "rendered",
-            Self::DnsName(_) => "no_instance",
-            Self::NeverSynced(missing) => missing.reason(),
-        }
-    }
-}
-
-/// Why a rendered user is refused.
-#[derive(Clone, PartialEq, Eq, Debug, Error)]
-pub enum RenderError {
-    /// The username is empty.
-    #[error("its username is empty")]
-    Empty,
-    /// The username or a group contains a control character.
-    #[error("its username or a group has a control character")]
-    ControlCharacter,
-    /// A group with a placeholder became a group of Kubernetes itself.
-    #[error("a group with a placeholder may not become a system: group")]
-    SystemGroup,
-    /// The source may not grant it.
-    #[error(transparent)]
-    Policy(MappingError),
-}
-
-/// What cannot be asked at the moment.
-#[derive(Clone, PartialEq, Eq, Debug, Error)]
-pub enum Outage {
-    /// STS.
-    #[error(transparent)]
-    Sts(StsError),
-    /// EC2.
-    #[error("the mapping needs {{{{EC2PrivateDNSName}}}}: {0}")]
-    Ec2(DnsNameError),
-}
-
-impl Outage {
-    /// A label for logs and metrics.
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Self::Sts(error) => error.reason(),
-            Self::Ec2(_) => "ec2_unavailable",
-        }
-    }
-}
-
-/// What was not read yet.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
-pub enum Missing {
-    /// A source of mappings.
-    #[error("mappings of {} have not been read", .0.as_str())]
-    Source(SourceId),
-    /// The cluster id, which the watched ConfigMap may give.
-    #[error("the cluster ID is not known (--cluster-id, or clusterID in the configuration)")]
-    ClusterId,
-}
-
-impl Missing {
-    /// A label for logs and metrics.
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Self::Source(_) => "source_unsynced",
-            Self::ClusterId => "cluster_id_unknown",
-        }
-    }
 }
 
 /// Decides about one bearer token.
@@ -382,6 +159,8 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
+    use crate::identity::IdentityError;
+    use crate::mapping::SourceId;
     use crate::mapping::aws_auth::read_aws_auth;
     use crate::mapping::index::{Index, SourceUpdate};
     use crate::partition::{Partition, StsEndpointPolicy};

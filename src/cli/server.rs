@@ -1,0 +1,258 @@
+//! `server`: the one place where adapters are built, joined to the surfaces, and started.
+//!
+//! The order: a certificate, the kubeconfig of the webhook, the sockets; only then the sources. So whoever reads the kubeconfig finds
+//! somebody who listens, and who says "not yet" until the sources are read.
+
+mod args;
+mod ports;
+mod report;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use rustls::crypto::aws_lc_rs;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use super::GlobalArgs;
+use super::init::{certificate_settings, hint, load_certificate, write_kubeconfig};
+use super::output::{Failure, now};
+use crate::admin::{self, AdminState, Readiness, View};
+use crate::audit::Audit;
+use crate::config::{Bind, ServerConfig};
+use crate::lifecycle::{Signals, Supervisor, server_runtime};
+use crate::listener::{self, Limits, Listener};
+use crate::live::{self, LiveTable};
+use crate::mapping::SourceId;
+use crate::mapping::aws_auth::{read_aws_auth, read_config_file, read_config_map};
+use crate::mapping::index::{Index, SourceUpdate};
+use crate::metrics::{Metrics, Snapshot};
+use crate::sources::config_map::Watched;
+use crate::sources::file::Followed;
+use crate::sources::{self, Connector};
+use crate::sts::{Sts, StsOptions};
+use crate::webhook::certificate::Reloader;
+use crate::webhook::{self, ReviewLimits, Settle, WebhookOptions, WebhookState, tls};
+pub(super) use args::ServerArgs;
+use ports::{NoDnsNames, SharedSts};
+use report::{ClusterIds, Reporter};
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The ConfigMaps that are watched, and their namespace.
+const NAMESPACE: &str = "kube-system";
+const AUTHENTICATOR_CONFIG_MAP: &str = "aws-iam-authenticator";
+const EKS_CONFIG_MAP: &str = "aws-auth";
+
+pub(super) fn run(args: ServerArgs, global: &GlobalArgs) -> Result<(), Failure> {
+    let mut low = global.low()?;
+    global.gates()?;
+    global.start_log(&low)?;
+    args.put_into(&mut low.flags);
+    let (config, warnings) = ServerConfig::resolve(&low)?;
+    warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    // The Kubernetes client takes the provider of the process. An error says that there is one, which will do.
+    let _ = aws_lc_rs::default_provider().install_default();
+    let runtime = server_runtime().map_err(Failure::failed)?;
+    runtime.block_on(serve(&config)).map_err(Failure::logged)
+}
+
+async fn serve(config: &ServerConfig) -> Result<(), Failure> {
+    let signals = Signals::listen().map_err(Failure::failed)?;
+    let started = Instant::now();
+    tracing::info!(version = VERSION, "starting");
+    let metrics = Arc::new(Metrics::new(started.into_std(), VERSION));
+    let mut supervisor = Supervisor::new();
+
+    let tls = certificate(&mut supervisor, config, &metrics)?;
+    let https = bind(&config.webhook.bind, "--port").await?;
+    let health = bind(&config.health, "--health-port").await?;
+
+    let policy = Arc::new(config.policy.clone());
+    let (writer, table, updates) = live::writer(Index::new(&config.backend_modes, Arc::clone(&policy)));
+    let (ids, tokens) = ClusterIds::new(config).map_err(Failure::failed)?;
+    let (reporter, readiness) = Reporter::new(Arc::clone(&metrics), table.clone(), ids);
+    let sts = Arc::new(sts(config, &metrics)?);
+    expose(config, &metrics, &table, &sts);
+
+    let webhook = WebhookState {
+        table,
+        sts: SharedSts(Arc::clone(&sts)),
+        dns_names: NoDnsNames,
+        tokens,
+        mappings: policy,
+        options: WebhookOptions {
+            audiences: config.audiences.clone(),
+            legacy_status_codes: config.legacy_status_codes,
+            scrubbed_accounts: config.scrubbed_accounts.clone(),
+        },
+        settle: Settle {
+            started,
+            timeout: config.source_sync_timeout,
+        },
+        limits: ReviewLimits::default(),
+        observer: Arc::new(Audit::new(
+            Arc::clone(&metrics),
+            config.scrubbed_accounts.clone(),
+            move || sts.clock_skew_seconds(),
+        )),
+        now,
+    };
+    spawn_webhook(&mut supervisor, webhook, https, tls, &metrics);
+    spawn_health(&mut supervisor, readiness, health, &metrics);
+    hint(&config.webhook.generate_kubeconfig);
+
+    spawn_sources(&mut supervisor, config, &updates).await;
+    // The sender in hand keeps the writer going when no source is left that could say anything.
+    supervisor.spawn_until_cancelled("mappings", async move {
+        writer.run(reporter).await;
+        drop(updates);
+    });
+    supervisor.run(signals).await.map_err(Failure::failed)?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// The pair to serve, kept up to date, and the kubeconfig that vouches for it.
+fn certificate(
+    supervisor: &mut Supervisor,
+    config: &ServerConfig,
+    metrics: &Arc<Metrics>,
+) -> Result<Arc<rustls::ServerConfig>, Failure> {
+    let renew = !config.kubeconfig_pregenerated;
+    let first = load_certificate(&config.webhook, renew)?;
+    if !config.kubeconfig_pregenerated {
+        write_kubeconfig(&config.webhook, &first)?;
+    }
+    let reloader = Reloader::new(
+        certificate_settings(&config.webhook, renew),
+        &first,
+        Arc::clone(metrics),
+    );
+    let tls = tls::server_config(reloader.certificate(), None).map_err(Failure::failed)?;
+    supervisor.spawn_until_cancelled("certificate", reloader.run(now));
+    Ok(tls)
+}
+
+async fn bind(at: &Bind, flag: &str) -> Result<TcpListener, Failure> {
+    let bound = listener::bind(at.address, at.port).await;
+    bound.map_err(|error| {
+        let address = at.address.map_or_else(|| "all addresses".to_owned(), |address| address.to_string());
+        Failure::failed(format!(
+            "cannot listen on port {} of {address}: {error}; stop what listens there, or choose another port with {flag}",
+            at.port
+        ))
+    })
+}
+
+fn sts(config: &ServerConfig, metrics: &Arc<Metrics>) -> Result<Sts, Failure> {
+    let mut options = StsOptions::new(now);
+    options.identity_cache_ttl = config.identity_cache_ttl;
+    options.outage_grace = config.identity_outage_grace;
+    Sts::new(options, Arc::clone(metrics) as _)
+        .map_err(|error| Failure::failed(format!("{error}; check SSL_CERT_FILE, SSL_CERT_DIR and HTTPS_PROXY")))
+}
+
+fn expose(config: &ServerConfig, metrics: &Metrics, table: &LiveTable, sts: &Arc<Sts>) {
+    metrics.backends(&config.backend_modes);
+    let (table, sts) = (table.clone(), Arc::clone(sts));
+    metrics.read_at_scrape(move || Snapshot {
+        sources: table.sources().to_vec(),
+        clock_skew: sts.clock_skew_seconds(),
+    });
+}
+
+fn spawn_webhook(
+    supervisor: &mut Supervisor,
+    state: WebhookState<SharedSts, NoDnsNames, Audit>,
+    tcp: TcpListener,
+    tls: Arc<rustls::ServerConfig>,
+    metrics: &Arc<Metrics>,
+) {
+    log_listening("https", &tcp);
+    let router = webhook::router(state);
+    let listener = Listener {
+        tcp,
+        tls: Some(tls),
+        limits: Limits::default(),
+        observer: Arc::clone(metrics),
+    };
+    let serve = listener.serve(move |_| router.clone(), supervisor.cancel_token());
+    supervisor.spawn("webhook", serve);
+}
+
+fn spawn_health(
+    supervisor: &mut Supervisor,
+    readiness: watch::Receiver<Readiness>,
+    tcp: TcpListener,
+    metrics: &Arc<Metrics>,
+) {
+    log_listening("http, for probes and metrics", &tcp);
+    let state = AdminState {
+        readiness,
+        metrics: Arc::clone(metrics),
+    };
+    let (probes, everything) = (
+        admin::router(state.clone(), View::Probes),
+        admin::router(state, View::Everything),
+    );
+    let listener = Listener {
+        tcp,
+        tls: None,
+        limits: Limits::default(),
+        observer: Arc::clone(metrics),
+    };
+    let view = move |peer: SocketAddr| match View::of(peer) {
+        View::Probes => probes.clone(),
+        View::Everything => everything.clone(),
+    };
+    supervisor.spawn("health", listener.serve(view, supervisor.cancel_token()));
+}
+
+fn log_listening(protocol: &str, tcp: &TcpListener) {
+    match tcp.local_addr() {
+        Ok(address) => tracing::info!("listening on {address} ({protocol})"),
+        Err(error) => tracing::warn!(%error, "listening on an address that cannot be told ({protocol})"),
+    }
+}
+
+/// Each source is a task of its own: none waits for another.
+async fn spawn_sources(supervisor: &mut Supervisor, config: &ServerConfig, updates: &mpsc::Sender<SourceUpdate>) {
+    let connector = Connector::new(config.kube.kubeconfig.clone(), config.kube.master.clone());
+    for source in config.backend_modes.iter().copied() {
+        let (connector, updates, cancel) = (connector.clone(), updates.clone(), supervisor.cancel_token());
+        let config_map = |name: &str, parse| Watched {
+            namespace: NAMESPACE.to_owned(),
+            name: name.to_owned(),
+            source,
+            parse,
+        };
+        let name = source.as_str();
+        match source {
+            SourceId::MountedFile => match config.config_file.clone() {
+                Some(path) => {
+                    let file = Followed {
+                        path,
+                        source,
+                        parse: read_config_file,
+                    };
+                    supervisor.spawn(name, sources::file::run(file, updates, cancel));
+                }
+                // Nothing will ever be read, which is all there is to know. The queue is empty and its end is in our hands.
+                None => drop(updates.send(SourceUpdate::Content(source, None)).await),
+            },
+            SourceId::AuthenticatorConfigMap => {
+                let watched = config_map(AUTHENTICATOR_CONFIG_MAP, read_config_map);
+                supervisor.spawn(name, sources::config_map::run(connector, watched, updates, cancel));
+            }
+            SourceId::EksConfigMap => {
+                let watched = config_map(EKS_CONFIG_MAP, read_aws_auth);
+                supervisor.spawn(name, sources::config_map::run(connector, watched, updates, cancel));
+            }
+            SourceId::Crd => supervisor.spawn(name, sources::crd::run(connector, updates, cancel)),
+            // The configuration refuses it.
+            SourceId::DynamicFile => tracing::error!("the backend {name} is not supported yet"),
+        }
+    }
+}

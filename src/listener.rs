@@ -1,0 +1,236 @@
+//! The accept loop of both listeners: TLS or plain, every phase bounded, drained at the end.
+//!
+//! Surfaces hand in a [`Router`] for each peer; who listens where is decided in `cli`.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulConnection;
+use hyper_util::service::TowerToHyperService;
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, warn};
+
+use crate::observe::ConnectionObserver;
+
+/// The bounds of one listener.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections at a time; more wait in the kernel's backlog. An API server has one or two. Each takes about 30 KiB.
+    pub connections: usize,
+    /// From the accepted connection to the end of the TLS handshake: several round trips, even across an ocean.
+    pub handshake: Duration,
+    /// How long the head of an HTTP/1 request may take, from when the connection falls idle: it also ends idle connections.
+    pub header_read: Duration,
+    /// The largest head of a request. A review's has 500 bytes.
+    pub header_bytes: usize,
+    /// Requests at a time on one HTTP/2 connection: the API server sends all on one. The number of Go's own server.
+    pub streams: u32,
+    /// An HTTP/2 peer is asked whether it is there after so long a silence...
+    pub ping_every: Duration,
+    /// ... and has this long to answer.
+    pub ping_timeout: Duration,
+    /// How long requests may go on after the shutdown began: as long as a review may wait for STS.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 256,
+            handshake: Duration::from_secs(10),
+            header_read: Duration::from_secs(30),
+            header_bytes: 32 * 1024,
+            streams: 250,
+            ping_every: Duration::from_secs(30),
+            ping_timeout: Duration::from_secs(10),
+            drain: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Out of file descriptors or memory: the first pause, doubled up to the last. Accepting at once would only fail again, at full speed.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LAST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Listens on an address, or on all of them: IPv6 and IPv4, or IPv4 alone where there is no IPv6.
+///
+/// # Errors
+/// When the address cannot be had.
+pub async fn bind(address: Option<IpAddr>, port: u16) -> io::Result<TcpListener> {
+    match address {
+        Some(address) => TcpListener::bind((address, port)).await,
+        None => match TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).await {
+            Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
+                TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await
+            }
+            bound => bound,
+        },
+    }
+}
+
+/// A bound socket and how it is served.
+pub struct Listener<O> {
+    /// The bound socket.
+    pub tcp: TcpListener,
+    /// HTTPS with HTTP/1.1 or HTTP/2, as ALPN has it; without, plain HTTP/1.1.
+    pub tls: Option<Arc<ServerConfig>>,
+    /// The bounds.
+    pub limits: Limits,
+    /// Who is told.
+    pub observer: Arc<O>,
+}
+
+impl<O: ConnectionObserver> Listener<O> {
+    /// Serves until `shutdown` is cancelled; returns when the last request is answered, or cut off after the drain time.
+    pub async fn serve<F: Fn(SocketAddr) -> Router>(self, router_for: F, shutdown: CancellationToken) {
+        let Self { tcp, tls, limits, observer } = self;
+        let server = Arc::new(Server { tls: tls.map(TlsAcceptor::from), limits, shutdown, cut_off: CancellationToken::new() });
+        let places = Arc::new(Semaphore::new(limits.connections));
+        let tasks = TaskTracker::new();
+        let mut pause = FIRST_PAUSE;
+        while let Some(place) = server.unless_shut_down(Arc::clone(&places).acquire_owned()).await.and_then(Result::ok) {
+            let Some(accepted) = server.unless_shut_down(tcp.accept()).await else { break };
+            match accepted {
+                Ok((stream, peer)) => {
+                    pause = FIRST_PAUSE;
+                    let connection = Connection { place, observer: Arc::clone(&observer) };
+                    connection.observer.opened();
+                    // Not a stray task: the tracker waits for it and the token ends it.
+                    tasks.spawn(Arc::clone(&server).run(stream, router_for(peer), connection));
+                }
+                Err(error) if is_of_one_connection(&error) => debug!(%error, "a connection broke before it was accepted"),
+                Err(error) => {
+                    warn!(%error, "no connection can be accepted");
+                    observer.accept_failed();
+                    server.unless_shut_down(tokio::time::sleep(pause)).await;
+                    pause = (pause * 2).min(LAST_PAUSE);
+                }
+            }
+        }
+        // The port is free from here on: a successor can bind it.
+        drop(tcp);
+        tasks.close();
+        if tokio::time::timeout(limits.drain, tasks.wait()).await.is_err() {
+            server.cut_off.cancel();
+            tasks.wait().await;
+        }
+    }
+}
+
+/// The peer went away between its SYN and our accept: nothing is wrong here.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+/// Holds the place of a connection as long as it lasts.
+struct Connection<O: ConnectionObserver> {
+    #[expect(dead_code, reason = "held, not read: dropping it lets the next connection in")]
+    place: OwnedSemaphorePermit,
+    observer: Arc<O>,
+}
+
+impl<O: ConnectionObserver> Drop for Connection<O> {
+    fn drop(&mut self) {
+        self.observer.closed();
+    }
+}
+
+struct Server {
+    tls: Option<TlsAcceptor>,
+    limits: Limits,
+    shutdown: CancellationToken,
+    cut_off: CancellationToken,
+}
+
+impl Server {
+    async fn unless_shut_down<F: Future>(&self, future: F) -> Option<F::Output> {
+        tokio::select! {
+            biased;
+            () = self.shutdown.cancelled() => None,
+            output = future => Some(output),
+        }
+    }
+
+    async fn run<O: ConnectionObserver>(self: Arc<Self>, stream: TcpStream, router: Router, connection: Connection<O>) {
+        // Replies are one small write each: waiting to fill a packet costs 40 ms. Without it we are slow, not wrong.
+        let _ = stream.set_nodelay(true);
+        let Some(tls) = &self.tls else {
+            return self.http1(stream, router).await;
+        };
+        let handshake = tokio::time::timeout(self.limits.handshake, tls.accept(stream));
+        match self.unless_shut_down(handshake).await {
+            // HTTP/2 only where ALPN says so: nothing is guessed from the first bytes, which a slow peer could withhold.
+            Some(Ok(Ok(stream))) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => self.http2(stream, router).await,
+            Some(Ok(Ok(stream))) => self.http1(stream, router).await,
+            Some(Ok(Err(error))) => {
+                debug!(%error, "TLS handshake failed");
+                connection.observer.handshake_failed();
+            }
+            Some(Err(_)) => connection.observer.handshake_failed(),
+            None => {}
+        }
+    }
+
+    async fn http1<I: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&self, stream: I, router: Router) {
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.limits.header_read)
+            .max_header_size(self.limits.header_bytes)
+            // Not less than a head, and enough for a body of the usual size in one read.
+            .max_buf_size(2 * self.limits.header_bytes)
+            .serve_connection(TokioIo::new(stream), service(router));
+        self.drive(connection).await;
+    }
+
+    async fn http2<I: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&self, stream: I, router: Router) {
+        // Floods of reset streams end the connection: hyper's own bounds (20 pending, 1024 of our own making) are kept.
+        let connection = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(self.limits.streams)
+            .max_header_list_size(u32::try_from(self.limits.header_bytes).unwrap_or(u32::MAX))
+            .keep_alive_interval(self.limits.ping_every)
+            .keep_alive_timeout(self.limits.ping_timeout)
+            // A body fits a stream's window, so that it comes without a round trip; all of them together do not.
+            .initial_stream_window_size(64 * 1024)
+            .initial_connection_window_size(1024 * 1024)
+            // The largest reply is /metrics, some 50 KiB.
+            .max_send_buf_size(64 * 1024)
+            .serve_connection(TokioIo::new(stream), service(router));
+        self.drive(connection).await;
+    }
+
+    /// Runs a connection to its end: after the shutdown began it finishes what it has (HTTP/2 says GOAWAY), until it is cut off.
+    async fn drive<C: GracefulConnection<Error = hyper::Error>>(&self, connection: C) {
+        let mut connection = std::pin::pin!(connection);
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = self.shutdown.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                tokio::select! {
+                    ended = connection => ended,
+                    () = self.cut_off.cancelled() => Ok(()),
+                }
+            }
+        };
+        if let Err(error) = ended {
+            debug!(%error, "a connection broke");
+        }
+    }
+}
+
+fn service(router: Router) -> TowerToHyperService<axum::routing::RouterIntoService<Incoming>> {
+    TowerToHyperService::new(router.into_service())
+}

@@ -1,0 +1,235 @@
+//! The webhook that the API server asks: `POST /authenticate`, and beside it `/healthz` and `/metrics`.
+//!
+//! [`router`] is a function of its state; [`tls`] and [`certificate`] say how it is reached. It holds no Kubernetes client: an API
+//! server that is away must not stop logins.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, Method, header};
+use axum::response::Response;
+use axum::routing::{any, get};
+use jiff::Timestamp;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use crate::arn::AccountId;
+use crate::authn::{Context, Decision, GetCallerIdentity, PrivateDnsNames, authenticate};
+use crate::live::LiveTable;
+use crate::mapping::policy::MappingPolicy;
+use crate::observe::{EXPOSITION_TYPE, Exposition, Outcome, ReviewObserver};
+use crate::token::{TOKEN_PREFIX, TokenPolicy};
+use crate::token_review::TokenReview;
+use body::BodyError;
+use reply::Replies;
+
+mod body;
+pub mod certificate;
+mod reply;
+pub mod tls;
+
+/// What a user of the webhook chooses.
+#[derive(Clone, Debug, Default)]
+pub struct WebhookOptions {
+    /// The audiences that tokens are good for; none leaves it to the API server.
+    pub audiences: Vec<String>,
+    /// Answers with the status codes of the Go authenticator.
+    pub legacy_status_codes: bool,
+    /// Accounts whose identities appear neither in replies nor in logs.
+    pub scrubbed_accounts: Vec<AccountId>,
+}
+
+/// How long sources may take to come up.
+#[derive(Clone, Copy, Debug)]
+pub struct Settle {
+    /// When the server started.
+    pub started: Instant,
+    /// `--source-sync-timeout`.
+    pub timeout: Duration,
+}
+
+impl Settle {
+    fn is_over(&self) -> bool {
+        self.started.elapsed() >= self.timeout
+    }
+}
+
+/// The bounds of one webhook.
+#[derive(Clone, Copy, Debug)]
+pub struct ReviewLimits {
+    /// The largest body: a token of 16 KiB, or one four times as long that is not ours and must reach another authenticator,
+    /// and the envelope.
+    pub body_bytes: usize,
+    /// How many bodies are read at a time. With [`Self::body_bytes`] it bounds what they can fill: 4 MiB.
+    pub bodies: usize,
+    /// How long a body may take to arrive. The API server sends its 2 KiB at once, over the loopback.
+    pub body_deadline: Duration,
+    /// How many reviews are under way at a time. They wait for STS, which has lower limits of its own, so more than these are an attack.
+    pub reviews: usize,
+    /// How long a review may take: STS has 10 s and EC2 comes after it, but the API server goes away after 30 s and would not hear us.
+    pub review_deadline: Duration,
+}
+
+impl Default for ReviewLimits {
+    fn default() -> Self {
+        Self {
+            body_bytes: 64 * 1024,
+            bodies: 64,
+            body_deadline: Duration::from_secs(5),
+            reviews: 1024,
+            review_deadline: Duration::from_secs(20),
+        }
+    }
+}
+
+/// All that reviews depend on.
+pub struct WebhookState<S, D, O> {
+    /// The mappings.
+    pub table: LiveTable,
+    /// Who says who a caller is.
+    pub sts: S,
+    /// Who says what an EC2 instance is called.
+    pub dns_names: D,
+    /// What a token must look like; empty while no cluster id is known.
+    pub tokens: Arc<ArcSwapOption<TokenPolicy>>,
+    /// What mappings may grant.
+    pub mappings: Arc<MappingPolicy>,
+    /// What the user chose.
+    pub options: WebhookOptions,
+    /// How long to wait for sources.
+    pub settle: Settle,
+    /// What bounds a review.
+    pub limits: ReviewLimits,
+    /// Who is told.
+    pub observer: Arc<O>,
+    /// The clock.
+    pub now: fn() -> Timestamp,
+}
+
+/// The three routes of the HTTPS port.
+pub fn router<S, D, O>(state: WebhookState<S, D, O>) -> Router
+where
+    S: GetCallerIdentity + 'static,
+    D: PrivateDnsNames + 'static,
+    O: ReviewObserver + Exposition,
+{
+    let webhook = Webhook {
+        bodies: Semaphore::new(state.limits.bodies),
+        reviews: Semaphore::new(state.limits.reviews),
+        replies: Replies { legacy: state.options.legacy_status_codes },
+        state,
+    };
+    // `any`, because a wrong method gets a reason too.
+    Router::new()
+        .route("/authenticate", any(review::<S, D, O>))
+        .route("/healthz", get(async || "ok"))
+        .route("/metrics", get(metrics::<S, D, O>))
+        .with_state(Arc::new(webhook))
+}
+
+struct Webhook<S, D, O> {
+    state: WebhookState<S, D, O>,
+    bodies: Semaphore,
+    reviews: Semaphore,
+    replies: Replies,
+}
+
+async fn metrics<S, D, O: Exposition>(State(webhook): State<Arc<Webhook<S, D, O>>>) -> Response {
+    let mut response = Response::new(Body::from(webhook.state.observer.exposition()));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(EXPOSITION_TYPE));
+    response
+}
+
+async fn review<S, D, O>(State(webhook): State<Arc<Webhook<S, D, O>>>, request: Request) -> Response
+where
+    S: GetCallerIdentity,
+    D: PrivateDnsNames,
+    O: ReviewObserver,
+{
+    let started = Instant::now();
+    let body = match webhook.read(request).await {
+        Ok(body) => body,
+        Err(error) => return webhook.malformed(error, started),
+    };
+    match TokenReview::parse(&body) {
+        Ok(review) => webhook.answer(&review, started).await,
+        Err(error) => webhook.malformed(BodyError::Review(error), started),
+    }
+}
+
+impl<S: GetCallerIdentity, D: PrivateDnsNames, O: ReviewObserver> Webhook<S, D, O> {
+    async fn read(&self, request: Request) -> Result<axum::body::Bytes, BodyError> {
+        if request.method() != Method::POST {
+            return Err(BodyError::Method);
+        }
+        let limits = &self.state.limits;
+        let read = async {
+            // Closed never, so an error cannot happen; without a place there is no reading.
+            let _place = self.bodies.acquire().await.map_err(|_| BodyError::Slow)?;
+            body::collect(request.into_body(), limits.body_bytes).await
+        };
+        tokio::time::timeout(limits.body_deadline, read).await.unwrap_or(Err(BodyError::Slow))
+    }
+
+    async fn answer(&self, review: &TokenReview<'_>, started: Instant) -> Response {
+        let audiences = self.audiences(review);
+        // A token that is not ours is told apart first: the API server may remember that, whatever the audience.
+        if audiences.is_none() && review.token.starts_with(TOKEN_PREFIX) {
+            return self.finish(review, &Outcome::WrongAudience, &[], started);
+        }
+        let Ok(_place) = self.reviews.try_acquire() else {
+            return self.finish(review, &Outcome::Overloaded, &[], started);
+        };
+        let decision = self.decide(&review.token);
+        let Ok(decision) = tokio::time::timeout(self.state.limits.review_deadline, decision).await else {
+            return self.finish(review, &Outcome::TimedOut, &[], started);
+        };
+        self.finish(review, &Outcome::Decided(&decision), &audiences.unwrap_or_default(), started)
+    }
+
+    /// The audiences to answer with; `None` when the review asks for none of ours.
+    fn audiences<'r>(&self, review: &'r TokenReview<'_>) -> Option<Vec<&'r str>> {
+        let ours = &self.state.options.audiences;
+        if ours.is_empty() {
+            return Some(Vec::new());
+        }
+        let both = review.audiences.iter().map(AsRef::as_ref).filter(|asked| ours.iter().any(|own| own == asked));
+        let both: Vec<&str> = both.collect();
+        (!both.is_empty()).then_some(both)
+    }
+
+    async fn decide(&self, token: &str) -> Decision {
+        let state = &self.state;
+        // Owned: the guards of arc-swap are few and must not be held while STS is asked.
+        let (table, tokens) = (Arc::clone(&state.table.load()), state.tokens.load_full());
+        let context = Context {
+            tokens: tokens.as_deref(),
+            mappings: &state.mappings,
+            settled: state.settle.is_over(),
+            now: (state.now)(),
+        };
+        authenticate(token, &table, &context, &state.sts, &state.dns_names).await
+    }
+
+    fn finish(&self, review: &TokenReview<'_>, outcome: &Outcome<'_>, audiences: &[&str], started: Instant) -> Response {
+        let observer = &*self.state.observer;
+        let message = reply::message_of(outcome, || observer.clock_skew());
+        observer.reviewed(outcome, &message, started.elapsed());
+        let scrubbed = &self.state.options.scrubbed_accounts;
+        self.replies.reply(review.version, outcome, &message, audiences, scrubbed)
+    }
+
+    fn malformed(&self, error: BodyError, started: Instant) -> Response {
+        let message = error.to_string();
+        self.state.observer.reviewed(&Outcome::Malformed(error.reason()), &message, started.elapsed());
+        reply::plain(error.status(), message, (error == BodyError::Method).then_some("POST"))
+    }
+}
+
+#[cfg(test)]
+#[path = "webhook/tests.rs"]
+mod tests;

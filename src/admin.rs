@@ -12,7 +12,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use tokio::sync::watch;
 
-use crate::observe::{EXPOSITION_TYPE, Exposition};
+use crate::metrics::{EXPOSITION_TYPE, Metrics};
 
 /// What still keeps the server from answering every review.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -45,34 +45,29 @@ impl View {
 }
 
 /// What the routes read.
-pub struct AdminState<E> {
+#[derive(Clone)]
+pub struct AdminState {
     /// What is missing.
     pub readiness: watch::Receiver<Readiness>,
     /// The metrics.
-    pub metrics: Arc<E>,
-}
-
-impl<E> Clone for AdminState<E> {
-    fn clone(&self) -> Self {
-        Self { readiness: self.readiness.clone(), metrics: Arc::clone(&self.metrics) }
-    }
+    pub metrics: Arc<Metrics>,
 }
 
 /// The routes in one view; a listener takes the view of each peer.
-pub fn router<E: Exposition>(state: AdminState<E>, view: View) -> Router {
+pub fn router(state: AdminState, view: View) -> Router {
     let router = Router::new()
         .route("/healthz", get(async || "ok"))
         .route("/livez", get(async || "ok"));
     match view {
         View::Probes => router
-            .route("/readyz", get(async |State(state): State<AdminState<E>>| ready(&state, false)))
+            .route("/readyz", get(async |State(state): State<AdminState>| ready(&state, false)))
             .route("/metrics", get(async || (StatusCode::FORBIDDEN, "metrics are for the node itself, or --metrics-address\n")))
             .with_state(state),
         View::Everything => router
-            .route("/readyz", get(async |State(state): State<AdminState<E>>, RawQuery(query): RawQuery| {
+            .route("/readyz", get(async |State(state): State<AdminState>, RawQuery(query): RawQuery| {
                 ready(&state, query.is_some_and(|query| is_verbose(&query)))
             }))
-            .route("/metrics", get(async |State(state): State<AdminState<E>>| metrics(&*state.metrics)))
+            .route("/metrics", get(async |State(state): State<AdminState>| metrics(&state.metrics)))
             .with_state(state),
     }
 }
@@ -82,7 +77,7 @@ fn is_verbose(query: &str) -> bool {
     query.split('&').any(|part| part.split('=').next() == Some("verbose"))
 }
 
-fn ready<E>(state: &AdminState<E>, verbose: bool) -> Response {
+fn ready(state: &AdminState, verbose: bool) -> Response {
     let readiness = state.readiness.borrow();
     let (status, word) =
         if readiness.is_ready() { (StatusCode::OK, "ok") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready") };
@@ -93,7 +88,7 @@ fn ready<E>(state: &AdminState<E>, verbose: bool) -> Response {
     (status, lines.collect::<String>() + word + "\n").into_response()
 }
 
-fn metrics(metrics: &impl Exposition) -> Response {
+fn metrics(metrics: &Metrics) -> Response {
     let mut response = metrics.exposition().into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(EXPOSITION_TYPE));
     response
@@ -101,6 +96,8 @@ fn metrics(metrics: &impl Exposition) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use axum::body::Body;
     use axum::http::Request;
     use http_body_util::BodyExt as _;
@@ -108,18 +105,10 @@ mod tests {
 
     use super::*;
 
-    struct Fixed;
-
-    impl Exposition for Fixed {
-        fn exposition(&self) -> String {
-            "# EOF\n".to_owned()
-        }
-    }
-
     async fn fetch(view: View, missing: &[&str], uri: &str) -> (u16, String) {
         let missing = missing.iter().map(ToString::to_string).collect();
         let (_sender, readiness) = watch::channel(Readiness { missing });
-        let router = router(AdminState { readiness, metrics: Arc::new(Fixed) }, view);
+        let router = router(AdminState { readiness, metrics: Arc::new(Metrics::new(Instant::now(), "1")) }, view);
         let request = Request::get(uri).body(Body::empty()).expect("a request");
         let response = router.oneshot(request).await.expect("infallible");
         let status = response.status().as_u16();
@@ -150,7 +139,8 @@ mod tests {
 
     #[tokio::test]
     async fn metrics_are_for_the_node() {
-        assert_eq!(fetch(View::Everything, &[], "/metrics").await, (200, "# EOF\n".to_owned()));
+        let (status, text) = fetch(View::Everything, &[], "/metrics").await;
+        assert_eq!((status, text.contains("aws_iam_authenticator_build_info{")), (200, true));
         assert_eq!(fetch(View::Probes, &[], "/metrics").await.0, 403);
     }
 

@@ -33,9 +33,12 @@ pub struct Context<'a> {
 }
 
 /// Decides about one bearer token.
+///
+/// The table is taken only once the identity is known: STS may take seconds, and a mapping that was deleted in the
+/// meantime must not grant any more.
 pub async fn authenticate<S: GetCallerIdentity, D: PrivateDnsNames>(
     token: &str,
-    table: &MappingTable,
+    table: impl FnOnce() -> Arc<MappingTable>,
     context: &Context<'_>,
     sts: &S,
     dns_names: &D,
@@ -53,7 +56,7 @@ pub async fn authenticate<S: GetCallerIdentity, D: PrivateDnsNames>(
         Err(error) => return Decision::Denied(Denial::Token(error), None),
     };
     match sts.get_caller_identity(&request).await {
-        Ok(identity) => authorize(identity, table, context, dns_names).await,
+        Ok(identity) => authorize(identity, &table(), context, dns_names).await,
         Err(StsError::Busy { verified_lately }) => Decision::Busy { verified_lately },
         Err(error @ StsError::Unavailable(_)) => Decision::Unavailable(Outage::Sts(error), None),
         Err(error) => Decision::Denied(Denial::Sts(error), None),
@@ -239,7 +242,7 @@ mod tests {
                 settled: self.settled,
                 now: now(),
             };
-            let decision = authenticate(token, index.table(), &context, &self.sts, &self.dns_names);
+            let decision = authenticate(token, || Arc::new(index.table().clone()), &context, &self.sts, &self.dns_names);
             tokio::runtime::Builder::new_current_thread().build().expect("runtime").block_on(decision)
         }
 

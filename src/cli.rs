@@ -33,6 +33,7 @@ struct Cli {
 /// The flags of every command.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Global options")]
+#[expect(clippy::doc_markdown, reason = "the help texts are for terminals")]
 struct GlobalArgs {
     /// Read the configuration from this file; the server maps what is in it, too
     #[arg(short, long, global = true, value_name = "FILE")]
@@ -53,6 +54,7 @@ struct GlobalArgs {
 }
 
 #[derive(Debug, Subcommand)]
+#[expect(clippy::doc_markdown, reason = "the help texts are for terminals")]
 enum Command {
     /// Run the webhook server that the API server asks who a token belongs to
     Server(Box<server::ServerArgs>),

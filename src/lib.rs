@@ -41,7 +41,6 @@ pub mod listener;
 pub mod live;
 pub mod mapping;
 pub mod metrics;
-pub mod observe;
 pub mod partition;
 pub mod sources;
 pub mod sts;

@@ -23,6 +23,9 @@ use tracing_subscriber::{Layer as _, Registry, fmt};
 /// The server runs with two, whatever the host has: it lives on control-plane nodes, within 100 m CPU.
 const WORKER_THREADS: usize = 2;
 
+/// File reads and name look-ups run beside them. Both are rare and short; the default of 512 would let them take all memory we have.
+const BLOCKING_THREADS: usize = 8;
+
 /// How long tasks may take to end after a signal. Above the listener's own time to drain; below the 30 s after which Kubernetes kills.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(20);
 
@@ -122,6 +125,7 @@ pub fn start_log(verbosity: Verbosity, format: LogFormat) -> Result<(), TryInitE
 pub fn server_runtime() -> io::Result<Runtime> {
     Builder::new_multi_thread()
         .worker_threads(WORKER_THREADS)
+        .max_blocking_threads(BLOCKING_THREADS)
         .thread_name("worker")
         .enable_all()
         .build()

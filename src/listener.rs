@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use crate::observe::ConnectionObserver;
+use crate::metrics::Metrics;
 
 /// The bounds of one listener.
 #[derive(Clone, Copy, Debug)]
@@ -81,21 +81,21 @@ pub async fn bind(address: Option<IpAddr>, port: u16) -> io::Result<TcpListener>
 }
 
 /// A bound socket and how it is served.
-pub struct Listener<O> {
+pub struct Listener {
     /// The bound socket.
     pub tcp: TcpListener,
     /// HTTPS with HTTP/1.1 or HTTP/2, as ALPN has it; without, plain HTTP/1.1.
     pub tls: Option<Arc<ServerConfig>>,
     /// The bounds.
     pub limits: Limits,
-    /// Who is told.
-    pub observer: Arc<O>,
+    /// Who counts.
+    pub metrics: Arc<Metrics>,
 }
 
-impl<O: ConnectionObserver> Listener<O> {
+impl Listener {
     /// Serves until `shutdown` is cancelled; returns when the last request is answered, or cut off after the drain time.
     pub async fn serve<F: Fn(SocketAddr) -> Router>(self, router_for: F, shutdown: CancellationToken) {
-        let Self { tcp, tls, limits, observer } = self;
+        let Self { tcp, tls, limits, metrics } = self;
         let server = Arc::new(Server { tls: tls.map(TlsAcceptor::from), limits, shutdown, cut_off: CancellationToken::new() });
         let places = Arc::new(Semaphore::new(limits.connections));
         let tasks = TaskTracker::new();
@@ -105,15 +105,14 @@ impl<O: ConnectionObserver> Listener<O> {
             match accepted {
                 Ok((stream, peer)) => {
                     pause = FIRST_PAUSE;
-                    let connection = Connection { place, observer: Arc::clone(&observer) };
-                    connection.observer.opened();
+                    let connection = Connection::open(place, Arc::clone(&metrics));
                     // Not a stray task: the tracker waits for it and the token ends it.
                     tasks.spawn(Arc::clone(&server).run(stream, router_for(peer), connection));
                 }
                 Err(error) if is_of_one_connection(&error) => debug!(%error, "a connection broke before it was accepted"),
                 Err(error) => {
                     warn!(%error, "no connection can be accepted");
-                    observer.accept_failed();
+                    metrics.accept_failed();
                     server.unless_shut_down(tokio::time::sleep(pause)).await;
                     pause = (pause * 2).min(LAST_PAUSE);
                 }
@@ -136,15 +135,22 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 }
 
 /// Holds the place of a connection as long as it lasts.
-struct Connection<O: ConnectionObserver> {
+struct Connection {
     #[expect(dead_code, reason = "held, not read: dropping it lets the next connection in")]
     place: OwnedSemaphorePermit,
-    observer: Arc<O>,
+    metrics: Arc<Metrics>,
 }
 
-impl<O: ConnectionObserver> Drop for Connection<O> {
+impl Connection {
+    fn open(place: OwnedSemaphorePermit, metrics: Arc<Metrics>) -> Self {
+        metrics.connection_opened();
+        Self { place, metrics }
+    }
+}
+
+impl Drop for Connection {
     fn drop(&mut self) {
-        self.observer.closed();
+        self.metrics.connection_closed();
     }
 }
 
@@ -164,7 +170,7 @@ impl Server {
         }
     }
 
-    async fn run<O: ConnectionObserver>(self: Arc<Self>, stream: TcpStream, router: Router, connection: Connection<O>) {
+    async fn run(self: Arc<Self>, stream: TcpStream, router: Router, connection: Connection) {
         // Replies are one small write each: waiting to fill a packet costs 40 ms. Without it we are slow, not wrong.
         let _ = stream.set_nodelay(true);
         let Some(tls) = &self.tls else {
@@ -177,9 +183,9 @@ impl Server {
             Some(Ok(Ok(stream))) => self.http1(stream, router).await,
             Some(Ok(Err(error))) => {
                 debug!(%error, "TLS handshake failed");
-                connection.observer.handshake_failed();
+                connection.metrics.handshake_failed();
             }
-            Some(Err(_)) => connection.observer.handshake_failed(),
+            Some(Err(_)) => connection.metrics.handshake_failed(),
             None => {}
         }
     }

@@ -1,5 +1,7 @@
 //! The writer task, which alone owns the [`Index`], and the handles through which everybody else reads its results.
 
+mod statuses;
+
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
@@ -8,6 +10,8 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::mapping::index::{Index, Notice, SourceState, SourceUpdate};
 use crate::mapping::table::MappingTable;
+pub use statuses::Statuses;
+use statuses::Ask;
 
 /// How many updates may wait for the writer; a source that is faster is slowed down.
 const QUEUE: usize = 1024;
@@ -55,6 +59,8 @@ pub struct Writer {
     index: Index,
     updates: mpsc::Receiver<SourceUpdate>,
     live: LiveTable,
+    statuses: Statuses,
+    asks: mpsc::Receiver<Ask>,
     cluster_id: Option<Box<str>>,
 }
 
@@ -65,19 +71,17 @@ pub fn writer(index: Index) -> (Writer, LiveTable, mpsc::Sender<SourceUpdate>) {
         table: Arc::new(ArcSwap::from_pointee(index.table().clone())),
         sources: Arc::new(ArcSwap::from_pointee(index.sources().to_vec())),
     };
-    (
-        Writer {
-            index,
-            updates,
-            live: live.clone(),
-            cluster_id: None,
-        },
-        live,
-        sender,
-    )
+    let (statuses, asks) = statuses::new();
+    let writer = Writer { index, updates, live: live.clone(), statuses, asks, cluster_id: None };
+    (writer, live, sender)
 }
 
 impl Writer {
+    /// A handle on what the statuses of the objects must say.
+    pub fn statuses(&self) -> Statuses {
+        self.statuses.clone()
+    }
+
     /// Takes in updates until every source has dropped its sender.
     pub async fn run(mut self, observer: impl LiveObserver) {
         let mut batch = Vec::new();
@@ -88,6 +92,10 @@ impl Writer {
                     if count == 0 {
                         return;
                     }
+                }
+                Some(ask) = self.asks.recv() => {
+                    ask.answer(&self.index);
+                    continue;
                 }
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {}
             }
@@ -108,6 +116,7 @@ impl Writer {
             self.live.table.store(Arc::clone(&table));
             observer.published(&table);
         }
+        self.statuses.push(self.index.take_touched());
         self.live.sources.store(Arc::new(self.index.sources().to_vec()));
         for notice in &notices {
             log(notice);

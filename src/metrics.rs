@@ -8,18 +8,20 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::audit::Outcome;
 use crate::authn::Decision;
 use crate::mapping::SourceId;
 use crate::mapping::index::{Notice, NoticeKind, SourceState};
 use crate::mapping::table::MappingTable;
-use crate::observe::{CertificateObserver, ConnectionObserver, Exposition, Outcome};
 use crate::sts::{CacheHit, StsObserver};
 use families::{Ours, Upstream};
 
 mod families;
+
+/// The media type of [`Metrics::exposition`].
+pub const EXPOSITION_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// What is read when somebody scrapes.
 #[derive(Clone, Debug, Default)]
@@ -60,6 +62,7 @@ impl Metrics {
         let mut registry = Registry::with_prefix("aws_iam_authenticator");
         let upstream = Upstream::register(&mut registry);
         let ours = Ours::register(&mut registry);
+        ours.clock_skew.set(f64::NAN);
         ours.build_info.get_or_create(&[("version", version)]).set(1);
         Self { registry, upstream, ours, started, snapshot: OnceLock::new() }
     }
@@ -138,6 +141,51 @@ impl Metrics {
         self.ours.leader.set(i64::from(leader));
     }
 
+    /// A connection was accepted.
+    pub fn connection_opened(&self) {
+        self.ours.connections.inc();
+    }
+
+    /// An accepted connection ended.
+    pub fn connection_closed(&self) {
+        self.ours.connections.dec();
+    }
+
+    /// A TLS handshake failed or took too long.
+    pub fn handshake_failed(&self) {
+        self.ours.handshake_failures.inc();
+    }
+
+    /// The system would not give us a connection.
+    pub fn accept_failed(&self) {
+        self.ours.accept_failures.inc();
+    }
+
+    /// This certificate is served from now on; `authority_ends` is given when our own authority issued it.
+    pub fn certificate_served(&self, ends: Timestamp, authority_ends: Option<Timestamp>) {
+        let set = |label, at: Timestamp| {
+            self.ours.certificate_ends.get_or_create(&[("certificate", label)]).set(at.as_second());
+        };
+        set("serving", ends);
+        if let Some(ends) = authority_ends {
+            set("authority", ends);
+        }
+    }
+
+    /// Whether the files hold a pair that cannot be served, so that an older one still is.
+    pub fn certificate_faulty(&self, faulty: bool) {
+        self.ours.certificate_faulty.set(i64::from(faulty));
+    }
+
+    /// The text that Prometheus scrapes.
+    pub fn exposition(&self) -> String {
+        self.read(Instant::now());
+        let mut text = String::with_capacity(16 * 1024);
+        // Writing to a string cannot fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+
     fn read(&self, now: Instant) {
         let Some(snapshot) = self.snapshot.get() else { return };
         let Snapshot { sources, clock_skew } = snapshot();
@@ -154,8 +202,8 @@ impl Metrics {
             let label = [("source", state.source.as_str())];
             self.ours.out_of_sync.get_or_create(&label).set(now.saturating_duration_since(since).as_secs_f64());
         }
-        if let Some(skew) = clock_skew {
-            self.ours.clock_skew.get_or_create(&[]).set(skew);
+        if let Some(skew) = clock_skew.and_then(|skew| i32::try_from(skew).ok()) {
+            self.ours.clock_skew.set(f64::from(skew));
         }
     }
 }
@@ -205,16 +253,6 @@ impl ReviewResult {
     }
 }
 
-impl Exposition for Metrics {
-    fn exposition(&self) -> String {
-        self.read(Instant::now());
-        let mut text = String::with_capacity(16 * 1024);
-        // Writing to a string cannot fail.
-        let _ = encode(&mut text, &self.registry);
-        text
-    }
-}
-
 impl StsObserver for Metrics {
     fn response(&self, code: u16, region: &'static str, seconds: f64) {
         self.upstream.sts_responses.get_or_create(&([("ResponseCode", code)], [("StsRegion", region)])).inc();
@@ -232,44 +270,6 @@ impl StsObserver for Metrics {
     fn cache_hit(&self, kind: CacheHit) {
         self.ours.cache_hits.get_or_create(&[("kind", kind.label())]).inc();
     }
-}
-
-impl ConnectionObserver for Metrics {
-    fn opened(&self) {
-        self.ours.connections.inc();
-    }
-
-    fn closed(&self) {
-        self.ours.connections.dec();
-    }
-
-    fn handshake_failed(&self) {
-        self.ours.handshake_failures.inc();
-    }
-
-    fn accept_failed(&self) {
-        self.ours.accept_failures.inc();
-    }
-}
-
-impl CertificateObserver for Metrics {
-    fn certificate_served(&self, ends: Timestamp, authority_ends: Option<Timestamp>) {
-        let set = |label, at: Timestamp| {
-            self.ours.certificate_ends.get_or_create(&[("certificate", label)]).set(at.as_second());
-        };
-        set("serving", ends);
-        if let Some(ends) = authority_ends {
-            set("authority", ends);
-        }
-    }
-
-    fn certificate_faulty(&self, faulty: bool) {
-        set_flag(&self.ours.certificate_faulty, faulty);
-    }
-}
-
-fn set_flag(gauge: &Gauge, flag: bool) {
-    gauge.set(i64::from(flag));
 }
 
 #[cfg(test)]

@@ -5,11 +5,10 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::identity::Identity;
-use crate::observe::Uid;
 
 /// The longest `error` or `message` of a reply.
 /// Long enough for every sentence of ours; whoever may create reviews reads it, and the API server logs it.
@@ -146,8 +145,7 @@ pub struct User<'a> {
     /// The name.
     pub username: &'a str,
     /// The unique id.
-    #[serde(serialize_with = "display")]
-    pub uid: Uid<'a>,
+    pub uid: &'a str,
     /// The groups; an empty list when there are none, never null.
     pub groups: &'a [String],
     /// What else is known; `None` for scrubbed accounts.
@@ -180,10 +178,6 @@ impl<'a> Extra<'a> {
             qualified_principal_id: [identity.user_id()],
         }
     }
-}
-
-fn display<S: Serializer>(value: &Uid<'_>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(value)
 }
 
 impl<'a> TokenReviewReply<'a> {

@@ -18,10 +18,11 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::arn::AccountId;
+use crate::audit::{Audit, Outcome};
 use crate::authn::{Context, Decision, GetCallerIdentity, PrivateDnsNames, authenticate};
 use crate::live::LiveTable;
 use crate::mapping::policy::MappingPolicy;
-use crate::observe::{EXPOSITION_TYPE, Exposition, Outcome, ReviewObserver};
+use crate::metrics::EXPOSITION_TYPE;
 use crate::token::{TOKEN_PREFIX, TokenPolicy};
 use crate::token_review::TokenReview;
 use body::BodyError;
@@ -87,7 +88,7 @@ impl Default for ReviewLimits {
 }
 
 /// All that reviews depend on.
-pub struct WebhookState<S, D, O> {
+pub struct WebhookState<S, D> {
     /// The mappings.
     pub table: LiveTable,
     /// Who says who a caller is.
@@ -104,18 +105,17 @@ pub struct WebhookState<S, D, O> {
     pub settle: Settle,
     /// What bounds a review.
     pub limits: ReviewLimits,
-    /// Who is told.
-    pub observer: Arc<O>,
+    /// Who is told, and counts.
+    pub audit: Arc<Audit>,
     /// The clock.
     pub now: fn() -> Timestamp,
 }
 
 /// The three routes of the HTTPS port.
-pub fn router<S, D, O>(state: WebhookState<S, D, O>) -> Router
+pub fn router<S, D>(state: WebhookState<S, D>) -> Router
 where
     S: GetCallerIdentity + 'static,
     D: PrivateDnsNames + 'static,
-    O: ReviewObserver + Exposition,
 {
     let webhook = Webhook {
         bodies: Semaphore::new(state.limits.bodies),
@@ -125,30 +125,29 @@ where
     };
     // `any`, because a wrong method gets a reason too.
     Router::new()
-        .route("/authenticate", any(review::<S, D, O>))
+        .route("/authenticate", any(review::<S, D>))
         .route("/healthz", get(async || "ok"))
-        .route("/metrics", get(metrics::<S, D, O>))
+        .route("/metrics", get(metrics::<S, D>))
         .with_state(Arc::new(webhook))
 }
 
-struct Webhook<S, D, O> {
-    state: WebhookState<S, D, O>,
+struct Webhook<S, D> {
+    state: WebhookState<S, D>,
     bodies: Semaphore,
     reviews: Semaphore,
     replies: Replies,
 }
 
-async fn metrics<S, D, O: Exposition>(State(webhook): State<Arc<Webhook<S, D, O>>>) -> Response {
-    let mut response = Response::new(Body::from(webhook.state.observer.exposition()));
+async fn metrics<S, D>(State(webhook): State<Arc<Webhook<S, D>>>) -> Response {
+    let mut response = Response::new(Body::from(webhook.state.audit.metrics().exposition()));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(EXPOSITION_TYPE));
     response
 }
 
-async fn review<S, D, O>(State(webhook): State<Arc<Webhook<S, D, O>>>, request: Request) -> Response
+async fn review<S, D>(State(webhook): State<Arc<Webhook<S, D>>>, request: Request) -> Response
 where
     S: GetCallerIdentity,
     D: PrivateDnsNames,
-    O: ReviewObserver,
 {
     let started = Instant::now();
     let body = match webhook.read(request).await {
@@ -161,7 +160,7 @@ where
     }
 }
 
-impl<S: GetCallerIdentity, D: PrivateDnsNames, O: ReviewObserver> Webhook<S, D, O> {
+impl<S: GetCallerIdentity, D: PrivateDnsNames> Webhook<S, D> {
     async fn read(&self, request: Request) -> Result<axum::body::Bytes, BodyError> {
         if request.method() != Method::POST {
             return Err(BodyError::Method);
@@ -205,27 +204,28 @@ impl<S: GetCallerIdentity, D: PrivateDnsNames, O: ReviewObserver> Webhook<S, D, 
     async fn decide(&self, token: &str) -> Decision {
         let state = &self.state;
         // Owned: the guards of arc-swap are few and must not be held while STS is asked.
-        let (table, tokens) = (Arc::clone(&state.table.load()), state.tokens.load_full());
+        let tokens = state.tokens.load_full();
+        let table = || Arc::clone(&state.table.load());
         let context = Context {
             tokens: tokens.as_deref(),
             mappings: &state.mappings,
             settled: state.settle.is_over(),
             now: (state.now)(),
         };
-        authenticate(token, &table, &context, &state.sts, &state.dns_names).await
+        authenticate(token, table, &context, &state.sts, &state.dns_names).await
     }
 
     fn finish(&self, review: &TokenReview<'_>, outcome: &Outcome<'_>, audiences: &[&str], started: Instant) -> Response {
-        let observer = &*self.state.observer;
-        let message = reply::message_of(outcome, || observer.clock_skew());
-        observer.reviewed(outcome, &message, started.elapsed());
+        let audit = &*self.state.audit;
+        let message = reply::message_of(outcome, || audit.clock_skew());
+        audit.reviewed(outcome, &message, started.elapsed());
         let scrubbed = &self.state.options.scrubbed_accounts;
         self.replies.reply(review.version, outcome, &message, audiences, scrubbed)
     }
 
     fn malformed(&self, error: BodyError, started: Instant) -> Response {
         let message = error.to_string();
-        self.state.observer.reviewed(&Outcome::Malformed(error.reason()), &message, started.elapsed());
+        self.state.audit.reviewed(&Outcome::Malformed(error.reason()), &message, started.elapsed());
         reply::plain(error.status(), message, (error == BodyError::Method).then_some("POST"))
     }
 }

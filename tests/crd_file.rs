@@ -21,6 +21,10 @@ fn first_difference(committed: &str, generated: &str) -> String {
         Some((at, (committed, generated))) => {
             format!("line {}:\n  committed: {committed}\n  generated: {generated}", at + 1)
         }
-        None => format!("committed: {} lines, generated: {}", committed.lines().count(), generated.lines().count()),
+        None => format!(
+            "committed: {} lines, generated: {}",
+            committed.lines().count(),
+            generated.lines().count()
+        ),
     }
 }

@@ -1,26 +1,28 @@
 //! The sources that read through the API, against a scripted API server: what they ask, and what they make of the
 //! answers. Time is paused, so waiting costs nothing.
 
-use std::collections::BTreeMap;
-use std::io;
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests"
+)]
+
+#[path = "sources_api/script.rs"]
+mod script;
+
 use std::time::Duration;
 
-use futures::stream;
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full, StreamBody};
-use hyper::body::{Bytes, Frame};
-use hyper::{Request, Response, StatusCode};
-use iam_authenticator::mapping::aws_auth::{self, Content};
+use hyper::StatusCode;
 use iam_authenticator::mapping::index::{Object, SourceFailure, SourceUpdate};
 use iam_authenticator::mapping::{MappingError, SourceId};
-use iam_authenticator::sources::{Connector, config_map, crd};
-use kube::Client;
-use serde_json::{Value, json};
+use iam_authenticator::sources::{Connector, crd};
+use script::{Asked, Run, config_map, mapping, status};
+use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
-use tower_test::mock::{Handle, SendResponse, pair};
 
 const MAPPINGS: &str = "/apis/iamauthenticator.k8s.aws/v1alpha1/iamidentitymappings";
 
@@ -29,7 +31,11 @@ async fn a_list_of_several_pages_and_then_every_event() {
     let mut run = Run::crd();
     let first = run.api.request().await;
     assert_eq!(first.path(), MAPPINGS);
-    assert!(first.query().contains("limit=500") && !first.is_watch(), "{}", first.query());
+    assert!(
+        first.query().contains("limit=500") && !first.is_watch(),
+        "{}",
+        first.query()
+    );
     first.list(&[mapping("a", "A"), mapping("b", "B")], "5", Some("more"));
     let second = run.api.request().await;
     assert!(second.query().contains("continue=more"), "{}", second.query());
@@ -37,14 +43,28 @@ async fn a_list_of_several_pages_and_then_every_event() {
     assert_eq!(run.reset().await, ["a", "b", "c"]);
 
     let request = run.api.request().await;
-    assert!(request.is_watch() && request.query().contains("resourceVersion=5"), "{}", request.query());
-    assert!(request.query().contains("allowWatchBookmarks=true"), "{}", request.query());
+    assert!(
+        request.is_watch() && request.query().contains("resourceVersion=5"),
+        "{}",
+        request.query()
+    );
+    assert!(
+        request.query().contains("allowWatchBookmarks=true"),
+        "{}",
+        request.query()
+    );
     let watch = request.watch();
     watch.event("ADDED", &mapping("d", "D"));
     watch.event("MODIFIED", &mapping("a", "Other"));
     watch.event("DELETED", &mapping("b", "B"));
-    assert_eq!(run.applied().await, ("d".into(), Ok("arn:aws:iam::123456789012:role/d".into())));
-    assert_eq!(run.applied().await, ("a".into(), Ok("arn:aws:iam::123456789012:role/other".into())));
+    assert_eq!(
+        run.applied().await,
+        ("d".into(), Ok("arn:aws:iam::123456789012:role/d".into()))
+    );
+    assert_eq!(
+        run.applied().await,
+        ("a".into(), Ok("arn:aws:iam::123456789012:role/other".into()))
+    );
     assert!(matches!(run.update().await, SourceUpdate::Delete(name) if &*name == "b"));
 }
 
@@ -53,13 +73,20 @@ async fn a_missing_definition_is_looked_for_again_and_again() {
     let mut run = Run::crd();
     for _ in 0..20 {
         // The API server's own words for a path that it does not know; they are no Status.
-        run.api.request().await.text(StatusCode::NOT_FOUND, "404 page not found\n");
+        run.api
+            .request()
+            .await
+            .text(StatusCode::NOT_FOUND, "404 page not found\n");
         assert!(matches!(run.update().await, SourceUpdate::NotFound(SourceId::Crd)));
     }
     let since = Instant::now();
     run.api.request().await.list(&[mapping("a", "A")], "5", None);
     assert_eq!(run.reset().await, ["a"]);
-    assert!(since.elapsed() <= Duration::from_secs(5), "noticed after {:?}", since.elapsed());
+    assert!(
+        since.elapsed() <= Duration::from_secs(5),
+        "noticed after {:?}",
+        since.elapsed()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -72,10 +99,22 @@ async fn each_failure_has_its_name() {
             other => panic!("{other:?}"),
         }
     };
-    assert_eq!(failure(|asked| asked.status(403, "Forbidden")).await, SourceFailure::Forbidden);
-    assert_eq!(failure(|asked| asked.status(401, "Unauthorized")).await, SourceFailure::Status(401));
-    assert_eq!(failure(|asked| asked.status(429, "TooManyRequests")).await, SourceFailure::Status(429));
-    assert_eq!(failure(|asked| asked.status(500, "InternalError")).await, SourceFailure::Status(500));
+    assert_eq!(
+        failure(|asked| asked.status(403, "Forbidden")).await,
+        SourceFailure::Forbidden
+    );
+    assert_eq!(
+        failure(|asked| asked.status(401, "Unauthorized")).await,
+        SourceFailure::Status(401)
+    );
+    assert_eq!(
+        failure(|asked| asked.status(429, "TooManyRequests")).await,
+        SourceFailure::Status(429)
+    );
+    assert_eq!(
+        failure(|asked| asked.status(500, "InternalError")).await,
+        SourceFailure::Status(500)
+    );
     let text = |asked: Asked| asked.text(StatusCode::BAD_GATEWAY, "<html>");
     assert_eq!(failure(text).await, SourceFailure::Status(502));
     let other_json = |asked: Asked| asked.text(StatusCode::BAD_GATEWAY, "{}");
@@ -91,7 +130,10 @@ async fn each_failure_has_its_name() {
 async fn a_list_that_never_comes_is_given_up() {
     let mut run = Run::crd();
     let hanging = run.api.request().await;
-    assert!(matches!(run.update().await, SourceUpdate::Failed(_, SourceFailure::Unreachable)));
+    assert!(matches!(
+        run.update().await,
+        SourceUpdate::Failed(_, SourceFailure::Unreachable)
+    ));
     drop(hanging);
     run.api.request().await.list(&[], "5", None);
     assert!(run.reset().await.is_empty());
@@ -102,7 +144,10 @@ async fn half_a_list_changes_nothing() {
     let mut run = Run::crd();
     run.api.request().await.list(&[mapping("a", "A")], "5", Some("more"));
     run.api.request().await.refuse();
-    assert!(matches!(run.update().await, SourceUpdate::Failed(_, SourceFailure::Unreachable)));
+    assert!(matches!(
+        run.update().await,
+        SourceUpdate::Failed(_, SourceFailure::Unreachable)
+    ));
     // A page that is too old to go on from is no failure.
     run.api.request().await.list(&[mapping("b", "B")], "6", Some("more"));
     run.api.request().await.status(410, "Expired");
@@ -122,14 +167,30 @@ async fn a_bad_object_harms_no_other() {
     let mut extra = mapping("extra", "Extra");
     extra["spec"]["later"] = json!({ "field": true });
     extra["status"] = json!("not an object");
-    run.api.request().await.list(&[without_spec, number.clone(), unknown_placeholder, extra], "5", None);
-    let SourceUpdate::Reset(objects) = run.update().await else { panic!("a reset") };
-    let outcome = |object: &Object| object.mapping.as_ref().map(|mapping| mapping.subject().key().to_owned()).ok();
+    run.api
+        .request()
+        .await
+        .list(&[without_spec, number.clone(), unknown_placeholder, extra], "5", None);
+    let SourceUpdate::Reset(objects) = run.update().await else {
+        panic!("a reset")
+    };
+    let outcome = |object: &Object| {
+        object
+            .mapping
+            .as_ref()
+            .map(|mapping| mapping.subject().key().to_owned())
+            .ok()
+    };
     let outcomes: Vec<_> = objects.iter().map(|object| (&*object.name, outcome(object))).collect();
     let good = Some("arn:aws:iam::123456789012:role/extra".to_owned());
     assert_eq!(
         outcomes,
-        [("without-spec", None), ("number", None), ("unknown-placeholder", None), ("extra", good)]
+        [
+            ("without-spec", None),
+            ("number", None),
+            ("unknown-placeholder", None),
+            ("extra", good)
+        ]
     );
 
     let watch = run.api.request().await.watch();
@@ -142,7 +203,10 @@ async fn a_bad_object_harms_no_other() {
 #[tokio::test(start_paused = true)]
 async fn an_expired_watch_is_followed_by_a_list_that_tells_what_was_lost() {
     let mut run = Run::crd();
-    run.api.request().await.list(&[mapping("a", "A"), mapping("b", "B")], "5", None);
+    run.api
+        .request()
+        .await
+        .list(&[mapping("a", "A"), mapping("b", "B")], "5", None);
     assert_eq!(run.reset().await, ["a", "b"]);
     let watch = run.api.request().await.watch();
     watch.event("ERROR", &status(410, "Expired"));
@@ -159,10 +223,19 @@ async fn a_watch_that_ends_in_order_goes_on_where_it_was() {
     run.api.request().await.list(&[], "5", None);
     run.reset().await;
     let watch = run.api.request().await.watch();
-    watch.event("BOOKMARK", &json!({ "metadata": { "resourceVersion": "70" } }));
+    let kind = "IAMIdentityMapping";
+    let metadata = json!({ "resourceVersion": "70", "creationTimestamp": null });
+    watch.event(
+        "BOOKMARK",
+        &json!({ "apiVersion": "iamauthenticator.k8s.aws/v1alpha1", "kind": kind, "metadata": metadata }),
+    );
     drop(watch);
     let request = run.api.request().await;
-    assert!(request.is_watch() && request.query().contains("resourceVersion=70"), "{}", request.query());
+    assert!(
+        request.is_watch() && request.query().contains("resourceVersion=70"),
+        "{}",
+        request.query()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -174,12 +247,18 @@ async fn an_outage_is_over_within_seconds_of_the_servers_return() {
     run.is_alive().await;
     run.is_alive().await;
     watch.break_off();
-    assert!(matches!(run.update().await, SourceUpdate::Failed(_, SourceFailure::Unreachable)));
+    assert!(matches!(
+        run.update().await,
+        SourceUpdate::Failed(_, SourceFailure::Unreachable)
+    ));
     let start = Instant::now();
     let mut attempts = 0;
     while start.elapsed() < Duration::from_secs(120) {
         run.api.request().await.refuse();
-        assert!(matches!(run.update().await, SourceUpdate::Failed(_, SourceFailure::Unreachable)));
+        assert!(matches!(
+            run.update().await,
+            SourceUpdate::Failed(_, SourceFailure::Unreachable)
+        ));
         attempts += 1;
     }
     assert!((25..100).contains(&attempts), "{attempts} attempts in two minutes");
@@ -198,7 +277,10 @@ async fn a_refused_watch_does_not_make_it_list_without_pause() {
         run.api.request().await.list(&[], "5", None);
         run.reset().await;
         run.api.request().await.status(403, "Forbidden");
-        assert!(matches!(run.update().await, SourceUpdate::Failed(_, SourceFailure::Forbidden)));
+        assert!(matches!(
+            run.update().await,
+            SourceUpdate::Failed(_, SourceFailure::Forbidden)
+        ));
         lists += 1;
     }
     assert!(lists < 40, "{lists} lists in a minute");
@@ -236,14 +318,24 @@ async fn a_config_map_comes_changes_and_goes() {
     let mut run = Run::aws_auth();
     let request = run.api.request().await;
     assert_eq!(request.path(), "/api/v1/namespaces/kube-system/configmaps");
-    assert!(request.query().contains("fieldSelector=metadata.name%3Daws-auth"), "{}", request.query());
+    assert!(
+        request.query().contains("fieldSelector=metadata.name%3Daws-auth"),
+        "{}",
+        request.query()
+    );
     request.list(&[], "5", None);
     assert_eq!(run.mapped().await, None, "an absent one is empty");
     let watch = run.api.request().await.watch();
     watch.event("ADDED", &config_map("A"));
-    assert_eq!(run.mapped().await, Some(vec!["arn:aws:iam::123456789012:role/a".into()]));
+    assert_eq!(
+        run.mapped().await,
+        Some(vec!["arn:aws:iam::123456789012:role/a".into()])
+    );
     watch.event("MODIFIED", &config_map("B"));
-    assert_eq!(run.mapped().await, Some(vec!["arn:aws:iam::123456789012:role/b".into()]));
+    assert_eq!(
+        run.mapped().await,
+        Some(vec!["arn:aws:iam::123456789012:role/b".into()])
+    );
     watch.event("DELETED", &config_map("B"));
     assert_eq!(run.mapped().await, None);
 }
@@ -254,7 +346,10 @@ async fn a_config_map_deleted_while_nobody_looked_is_gone() {
     run.api.request().await.list(&[config_map("A")], "5", None);
     assert!(run.mapped().await.is_some());
     run.api.request().await.watch().break_off();
-    assert!(matches!(run.update().await, SourceUpdate::Failed(_, SourceFailure::Unreachable)));
+    assert!(matches!(
+        run.update().await,
+        SourceUpdate::Failed(_, SourceFailure::Unreachable)
+    ));
     run.api.request().await.list(&[], "50", None);
     assert_eq!(run.mapped().await, None);
 }
@@ -272,9 +367,18 @@ async fn a_config_map_without_data_and_one_with_binary_data() {
 #[tokio::test(start_paused = true)]
 async fn config_maps_always_exist_as_a_kind() {
     let mut run = Run::aws_auth();
-    run.api.request().await.text(StatusCode::NOT_FOUND, "404 page not found\n");
+    run.api
+        .request()
+        .await
+        .text(StatusCode::NOT_FOUND, "404 page not found\n");
     let update = run.update().await;
-    assert!(matches!(update, SourceUpdate::Failed(SourceId::EksConfigMap, SourceFailure::Status(404))), "{update:?}");
+    assert!(
+        matches!(
+            update,
+            SourceUpdate::Failed(SourceId::EksConfigMap, SourceFailure::Status(404))
+        ),
+        "{update:?}"
+    );
 }
 
 /// Not against the script: the connection itself is what is not there.
@@ -283,13 +387,22 @@ async fn a_kubeconfig_may_be_written_after_the_start() {
     let path = std::env::temp_dir().join(format!("sources-api-{}.kubeconfig", std::process::id()));
     let (send, mut updates) = mpsc::channel(1);
     let mut tasks = JoinSet::new();
-    tasks.spawn(crd::run(Connector::new(Some(path.clone()), None), send, CancellationToken::new()));
+    tasks.spawn(crd::run(
+        Connector::new(Some(path.clone()), None),
+        send,
+        CancellationToken::new(),
+    ));
     let mut failure = async || match timeout(Duration::from_secs(10), updates.recv()).await {
         Ok(Some(SourceUpdate::Failed(SourceId::Crd, failure))) => failure,
         other => panic!("{other:?}"),
     };
-    let SourceFailure::File(text) = failure().await else { panic!("a file failure") };
-    assert!(text.contains(&path.display().to_string()) && text.contains("No such file"), "{text}");
+    let SourceFailure::File(text) = failure().await else {
+        panic!("a file failure")
+    };
+    assert!(
+        text.contains(&path.display().to_string()) && text.contains("No such file"),
+        "{text}"
+    );
     // Nobody listens on port 1: that it gets so far is what counts.
     let kubeconfig = json!({
         "apiVersion": "v1",
@@ -301,187 +414,4 @@ async fn a_kubeconfig_may_be_written_after_the_start() {
     std::fs::write(&path, kubeconfig.to_string()).expect("written");
     while failure().await != SourceFailure::Unreachable {}
     std::fs::remove_file(&path).expect("removed");
-}
-
-fn mapping(name: &str, role: &str) -> Value {
-    json!({
-        "apiVersion": "iamauthenticator.k8s.aws/v1alpha1",
-        "kind": "IAMIdentityMapping",
-        "metadata": {
-            "name": name,
-            "resourceVersion": "6",
-            "creationTimestamp": "2026-01-02T03:04:05Z",
-            "managedFields": [{ "manager": "kubectl", "operation": "Update" }],
-        },
-        "spec": { "arn": format!("arn:aws:iam::123456789012:role/{role}"), "username": "u" },
-    })
-}
-
-fn config_map(role: &str) -> Value {
-    json!({
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": { "name": "aws-auth", "namespace": "kube-system", "resourceVersion": "6" },
-        "data": { "mapRoles": format!("- rolearn: arn:aws:iam::123456789012:role/{role}\n  username: u\n") },
-    })
-}
-
-fn status(code: u16, reason: &str) -> Value {
-    json!({ "apiVersion": "v1", "kind": "Status", "status": "Failure", "code": code, "reason": reason, "message": "no" })
-}
-
-type Reply = Response<UnsyncBoxBody<Bytes, io::Error>>;
-
-/// A source that runs against a scripted API server.
-struct Run {
-    api: Api,
-    updates: mpsc::Receiver<SourceUpdate>,
-    shutdown: CancellationToken,
-    tasks: JoinSet<()>,
-}
-
-impl Run {
-    fn crd() -> Self {
-        Self::start(|connector, updates, shutdown, tasks| {
-            tasks.spawn(crd::run(connector, updates, shutdown));
-        })
-    }
-
-    fn aws_auth() -> Self {
-        Self::start(|connector, updates, shutdown, tasks| {
-            let watched = config_map::Watched {
-                namespace: "kube-system".into(),
-                name: "aws-auth".into(),
-                source: SourceId::EksConfigMap,
-                parse: aws_auth::read_aws_auth as fn(&BTreeMap<String, String>) -> Content,
-            };
-            tasks.spawn(config_map::run(connector, watched, updates, shutdown));
-        })
-    }
-
-    fn start(
-        spawn: impl FnOnce(Connector, mpsc::Sender<SourceUpdate>, CancellationToken, &mut JoinSet<()>),
-    ) -> Self {
-        let (service, handle) = pair::<Request<kube::client::Body>, Reply>();
-        let (send, updates) = mpsc::channel(1);
-        let (shutdown, mut tasks) = (CancellationToken::new(), JoinSet::new());
-        spawn(Connector::connected(Client::new(service, "default")), send, shutdown.clone(), &mut tasks);
-        Self { api: Api(handle), updates, shutdown, tasks }
-    }
-
-    async fn update(&mut self) -> SourceUpdate {
-        timeout(Duration::from_secs(600), self.updates.recv()).await.expect("in time").expect("an update")
-    }
-
-    async fn reset(&mut self) -> Vec<String> {
-        match self.update().await {
-            SourceUpdate::Reset(objects) => objects.iter().map(|object| object.name.to_string()).collect(),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    async fn applied(&mut self) -> (String, Result<String, MappingError>) {
-        match self.update().await {
-            SourceUpdate::Apply(Object { name, mapping }) => {
-                (name.to_string(), mapping.map(|mapping| mapping.subject().key().to_owned()))
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-
-    /// The subjects of the content that a ConfigMap has now.
-    async fn mapped(&mut self) -> Option<Vec<String>> {
-        let SourceUpdate::Content(SourceId::EksConfigMap, content) = self.update().await else { panic!("content") };
-        let entries = content?.documents.into_iter().filter_map(|document| document.entries.ok());
-        Some(entries.flat_map(|found| found.mappings).map(|mapping| mapping.subject().key().to_owned()).collect())
-    }
-
-    async fn is_alive(&mut self) {
-        let update = self.update().await;
-        assert!(matches!(update, SourceUpdate::Alive(SourceId::Crd)), "{update:?}");
-    }
-
-    async fn ended(&mut self) {
-        timeout(Duration::from_secs(10), self.tasks.join_next()).await.expect("in time").expect("a task").expect("no panic");
-    }
-}
-
-struct Api(Handle<Request<kube::client::Body>, Reply>);
-
-impl Api {
-    async fn request(&mut self) -> Asked {
-        let next = timeout(Duration::from_secs(600), self.0.next_request());
-        let (request, send) = next.await.expect("in time").expect("a request");
-        Asked { request, send }
-    }
-}
-
-/// A request that waits for its answer.
-struct Asked {
-    request: Request<kube::client::Body>,
-    send: SendResponse<Reply>,
-}
-
-impl Asked {
-    fn path(&self) -> &str {
-        self.request.uri().path()
-    }
-
-    fn query(&self) -> &str {
-        self.request.uri().query().unwrap_or_default()
-    }
-
-    fn is_watch(&self) -> bool {
-        self.query().contains("watch=true")
-    }
-
-    fn list(self, items: &[Value], version: &str, more: Option<&str>) {
-        assert!(!self.is_watch(), "a list, not {}", self.request.uri());
-        let metadata = json!({ "resourceVersion": version, "continue": more.unwrap_or_default() });
-        let list = json!({ "apiVersion": "v1", "kind": "List", "metadata": metadata, "items": items });
-        self.text(StatusCode::OK, &list.to_string());
-    }
-
-    fn status(self, code: u16, reason: &str) {
-        self.text(StatusCode::from_u16(code).expect("a code"), &status(code, reason).to_string());
-    }
-
-    fn text(self, code: StatusCode, text: &str) {
-        let body = Full::new(Bytes::copy_from_slice(text.as_bytes())).map_err(|never| match never {});
-        self.reply(code, body.boxed_unsync());
-    }
-
-    fn refuse(self) {
-        self.send.send_error(io::Error::from(io::ErrorKind::ConnectionRefused));
-    }
-
-    fn watch(self) -> Watch {
-        assert!(self.is_watch(), "a watch, not {}", self.request.uri());
-        let (send, receive) = mpsc::unbounded_channel();
-        let frames = stream::unfold(receive, |mut receive: mpsc::UnboundedReceiver<io::Result<Bytes>>| async {
-            receive.recv().await.map(|line| (line.map(Frame::data), receive))
-        });
-        self.reply(StatusCode::OK, StreamBody::new(frames).boxed_unsync());
-        Watch(send)
-    }
-
-    fn reply(self, code: StatusCode, body: UnsyncBoxBody<Bytes, io::Error>) {
-        let mut response = Response::new(body);
-        *response.status_mut() = code;
-        self.send.send_response(response);
-    }
-}
-
-/// An open watch; it ends in order when it is dropped.
-struct Watch(mpsc::UnboundedSender<io::Result<Bytes>>);
-
-impl Watch {
-    fn event(&self, kind: &str, object: &Value) {
-        let line = format!("{}\n", json!({ "type": kind, "object": object }));
-        self.0.send(Ok(line.into())).expect("the watch is open");
-    }
-
-    fn break_off(self) {
-        self.0.send(Err(io::Error::from(io::ErrorKind::ConnectionReset))).expect("the watch is open");
-    }
 }

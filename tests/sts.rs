@@ -1,9 +1,17 @@
 //! The STS adapter against the STS double: what each kind of answer becomes, what is remembered, and how often STS is asked.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on has failed"
+)]
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use hyper::header::HeaderName;
 use hyper_util::client::proxy::matcher::Matcher;
 use iam_authenticator::authn::{GetCallerIdentity as _, StsError, StsOutage};
 use iam_authenticator::identity::Identity;
@@ -152,7 +160,7 @@ async fn the_request_is_ours_alone() {
         (seen.method.as_str(), seen.host.as_str(), seen.http2),
         ("GET", "sts.us-east-1.amazonaws.com", false)
     );
-    let mut names: Vec<_> = seen.headers.keys().map(|name| name.as_str()).collect();
+    let mut names: Vec<_> = seen.headers.keys().map(HeaderName::as_str).collect();
     names.sort_unstable();
     assert_eq!(names, ["accept", "host", "user-agent", "x-k8s-aws-id"]);
     assert_eq!(seen.headers["accept"], "application/json");

@@ -115,10 +115,10 @@ async fn from_chain(cluster_id: &str, request: SignerRequest) -> Result<Signer, 
         dual_stack: config.use_dual_stack().unwrap_or_default(),
     };
     let (host, signing_region) = hosts.endpoint(region.as_ref())?;
-    let mut signer = Signer::new(own_credentials(&config).await?, host, signing_region);
+    let mut signer = Signer::new(&own_credentials(&config).await?, host, signing_region);
     if let Some(role) = request.role {
         let credentials = assume(role, cluster_id, &config, &signer).await?;
-        signer = Signer::new(credentials, signer.host, signer.region);
+        signer = Signer::new(&credentials, signer.host, signer.region);
     }
     Ok(signer)
 }
@@ -176,7 +176,7 @@ async fn own_session_name(cluster_id: &str, own: &Signer) -> Result<Option<Strin
 }
 
 impl Signer {
-    fn new(credentials: Credentials, host: String, region: String) -> Self {
+    fn new(credentials: &Credentials, host: String, region: String) -> Self {
         let expiry = credentials.expiry().and_then(|time| Timestamp::try_from(time).ok());
         let credentials = SigningCredentials {
             access_key_id: credentials.access_key_id().to_owned(),
@@ -233,6 +233,10 @@ impl Hosts {
 /// The SDK's configuration, with an HTTP client that honours proxies and the system's certificate authorities.
 fn loader(region: Region) -> Result<ConfigLoader, Failure> {
     let proxy = proxy()?;
+    #[expect(
+        clippy::redundant_closure_for_method_calls,
+        reason = "the type is one of a crate that we do not depend on"
+    )]
     let http = Builder::new().build_with_connector_fn(move |settings, components| {
         let mut connector = Connector::builder().proxy_config(proxy.clone());
         connector.set_connector_settings(settings.cloned());

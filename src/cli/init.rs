@@ -38,7 +38,9 @@ pub(super) fn run(args: InitArgs, global: &GlobalArgs) -> Result<(), Failure> {
     global.start_log(&low)?;
     args.files.put_into(&mut low.flags);
     let (configured, warnings) = WebhookFiles::resolve(&low)?;
-    warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
     let mut files = configured.clone();
     if !configured_init_directories {
         files.state_dir = CURRENT_DIR.into();

@@ -40,7 +40,7 @@ use report::{ClusterIds, Reporter};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The ConfigMaps that are watched, and their namespace.
+/// The `ConfigMap`s that are watched, and their namespace.
 const NAMESPACE: &str = "kube-system";
 const AUTHENTICATOR_CONFIG_MAP: &str = "aws-iam-authenticator";
 const EKS_CONFIG_MAP: &str = "aws-auth";
@@ -51,7 +51,9 @@ pub(super) fn run(args: ServerArgs, global: &GlobalArgs) -> Result<(), Failure> 
     global.start_log(&low)?;
     args.put_into(&mut low.flags);
     let (config, warnings) = ServerConfig::resolve(&low)?;
-    warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
     // The Kubernetes client takes the provider of the process. An error says that there is one, which will do.
     let _ = aws_lc_rs::default_provider().install_default();
     let runtime = server_runtime().map_err(Failure::failed)?;
@@ -66,8 +68,8 @@ async fn serve(config: &ServerConfig) -> Result<(), Failure> {
     let mut supervisor = Supervisor::new();
 
     let tls = certificate(&mut supervisor, config, &metrics)?;
-    let https = bind(&config.webhook.bind, "--port").await?;
-    let health = bind(&config.health, "--health-port").await?;
+    let https = bind(&config.webhook.bind, "--address and --port").await?;
+    let health = bind(&config.health, "--health-address and --health-port").await?;
 
     let policy = Arc::new(config.policy.clone());
     let (writer, table, updates) = live::writer(Index::new(&config.backend_modes, Arc::clone(&policy)));
@@ -92,7 +94,7 @@ async fn serve(config: &ServerConfig) -> Result<(), Failure> {
             timeout: config.source_sync_timeout,
         },
         limits: ReviewLimits::default(),
-        observer: Arc::new(Audit::new(
+        audit: Arc::new(Audit::new(
             Arc::clone(&metrics),
             config.scrubbed_accounts.clone(),
             move || sts.clock_skew_seconds(),
@@ -135,12 +137,12 @@ fn certificate(
     Ok(tls)
 }
 
-async fn bind(at: &Bind, flag: &str) -> Result<TcpListener, Failure> {
+async fn bind(at: &Bind, flags: &str) -> Result<TcpListener, Failure> {
     let bound = listener::bind(at.address, at.port).await;
     bound.map_err(|error| {
         let address = at.address.map_or_else(|| "all addresses".to_owned(), |address| address.to_string());
         Failure::failed(format!(
-            "cannot listen on port {} of {address}: {error}; stop what listens there, or choose another port with {flag}",
+            "cannot listen on port {} of {address}: {error}; stop what listens there, or choose another place with {flags}",
             at.port
         ))
     })
@@ -165,7 +167,7 @@ fn expose(config: &ServerConfig, metrics: &Metrics, table: &LiveTable, sts: &Arc
 
 fn spawn_webhook(
     supervisor: &mut Supervisor,
-    state: WebhookState<SharedSts, NoDnsNames, Audit>,
+    state: WebhookState<SharedSts, NoDnsNames>,
     tcp: TcpListener,
     tls: Arc<rustls::ServerConfig>,
     metrics: &Arc<Metrics>,
@@ -176,7 +178,7 @@ fn spawn_webhook(
         tcp,
         tls: Some(tls),
         limits: Limits::default(),
-        observer: Arc::clone(metrics),
+        metrics: Arc::clone(metrics),
     };
     let serve = listener.serve(move |_| router.clone(), supervisor.cancel_token());
     supervisor.spawn("webhook", serve);
@@ -201,7 +203,7 @@ fn spawn_health(
         tcp,
         tls: None,
         limits: Limits::default(),
-        observer: Arc::clone(metrics),
+        metrics: Arc::clone(metrics),
     };
     let view = move |peer: SocketAddr| match View::of(peer) {
         View::Probes => probes.clone(),

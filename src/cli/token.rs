@@ -15,6 +15,7 @@ use crate::token::mint::{ExecApiVersion, exec_credential, mint};
 const LIFETIME: SignedDuration = SignedDuration::from_mins(14);
 
 #[derive(Debug, Args)]
+#[expect(clippy::doc_markdown, reason = "the help texts are for terminals")]
 pub(super) struct TokenArgs {
     /// Assume this IAM role first [env: DEFAULT_ROLE]
     #[arg(short, long, value_name = "ARN")]
@@ -164,7 +165,7 @@ mod tests {
 
     #[test]
     fn the_exec_info_decides_about_the_version() {
-        let version = |info| exec_api_version(info).ok();
+        let version = |info: Option<&str>| exec_api_version(info).ok();
         let ask =
             |version| format!(r#"{{"kind":"ExecCredential","apiVersion":"client.authentication.k8s.io/{version}"}}"#);
         assert_eq!(version(None), Some(ExecApiVersion::V1Beta1));

@@ -446,7 +446,7 @@ mod tests {
     #[test]
     fn reserved_prefixes() {
         let file = parse(
-            "server:\n  reservedPrefixConfig:\n  - backendMode: MountedFile\n    usernamePrefixReserveList: [aws:, 'ops:']\n  \
+            "server:\n  reservedPrefixConfig:\n  - backendMode: MountedFile\n    usernamePrefixReserveList: ['aws:', 'ops:']\n  \
              - backendmode: ConfigMap\n    usernameprefixreservelist: [x]\n",
         );
         let expected = [

@@ -79,7 +79,7 @@ pub struct WebhookFiles {
 /// Everything that `server` is told.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
-    /// `None` when the watched ConfigMap is to give it.
+    /// `None` when the watched `ConfigMap` is to give it.
     pub cluster_id: Option<String>,
     /// The STS hosts that tokens may name.
     pub endpoints: StsEndpointPolicy,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 /// The longest duration that can be set: more is a slip of the pen.
-const MAX_DURATION: Duration = Duration::from_secs(60 * 60);
+const MAX_DURATION: Duration = Duration::from_hours(1);
 
 /// Reads a boolean as Go's `strconv.ParseBool` does.
 pub fn parse_bool(text: &str) -> Option<bool> {

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 use super::{IAMIdentityMapping, IAMIdentityMappingSpec, SsoSpec, mapping};
 use crate::mapping::MappingError;
-use crate::mapping::index::Object;
+use crate::mapping::index::{Object, Stored};
 
 /// An `IAMIdentityMapping` of which only the mapping, or the reason why there is none, is left.
 #[derive(Clone, Debug, Deserialize)]
@@ -47,8 +47,14 @@ impl From<Wire> for StoredMapping {
         let created = wire.metadata.creation_timestamp.map_or(0, |time| time.0.as_second());
         let mapping = read_spec(&wire.spec).and_then(|spec| mapping(Arc::clone(&name), created, &spec));
         // A watch is resumed from the version of the last object that it brought.
-        let metadata = ObjectMeta { resource_version: wire.metadata.resource_version, ..ObjectMeta::default() };
-        Self { metadata, object: Object { name, mapping } }
+        let metadata = ObjectMeta {
+            resource_version: wire.metadata.resource_version,
+            ..ObjectMeta::default()
+        };
+        Self {
+            metadata,
+            object: Object { name, mapping, stored: Stored::default() },
+        }
     }
 }
 
@@ -124,12 +130,17 @@ impl<'a> Fields<'a> {
         match self.get(name) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.clone())),
-            Some(other) => Err(field(format!("{}.{name}: must be a string, not {}", self.path, kind(other)))),
+            Some(other) => Err(field(format!(
+                "{}.{name}: must be a string, not {}",
+                self.path,
+                kind(other)
+            ))),
         }
     }
 
     fn required_text(&self, name: &str) -> Result<String, MappingError> {
-        self.text(name)?.ok_or_else(|| field(format!("{}.{name}: must be given", self.path)))
+        self.text(name)?
+            .ok_or_else(|| field(format!("{}.{name}: must be given", self.path)))
     }
 
     fn texts(&self, name: &str) -> Result<Option<Vec<String>>, MappingError> {
@@ -138,7 +149,11 @@ impl<'a> Fields<'a> {
             None => Ok(None),
             Some(Value::Array(items)) => items
                 .iter()
-                .map(|item| item.as_str().map(Into::into).ok_or_else(|| not_texts("one with other values in it")))
+                .map(|item| {
+                    item.as_str()
+                        .map(Into::into)
+                        .ok_or_else(|| not_texts("one with other values in it"))
+                })
                 .collect::<Result<_, _>>()
                 .map(Some),
             Some(other) => Err(not_texts(kind(other))),
@@ -215,15 +230,30 @@ mod tests {
             (json!(null), "spec: must be given"),
             (json!("x"), "spec: must have fields, not be a string"),
             (json!({ "arn": arn }), "spec.username: must be given"),
-            (json!({ "arn": 5, "username": "u" }), "spec.arn: must be a string, not a number"),
-            (json!({ "arn": arn, "username": ["u"] }), "spec.username: must be a string, not a list"),
-            (json!({ "arn": arn, "username": "u", "groups": "g" }), "spec.groups: must be a list of strings, not a string"),
+            (
+                json!({ "arn": 5, "username": "u" }),
+                "spec.arn: must be a string, not a number",
+            ),
+            (
+                json!({ "arn": arn, "username": ["u"] }),
+                "spec.username: must be a string, not a list",
+            ),
+            (
+                json!({ "arn": arn, "username": "u", "groups": "g" }),
+                "spec.groups: must be a list of strings, not a string",
+            ),
             (
                 json!({ "arn": arn, "username": "u", "groups": ["g", 1] }),
                 "spec.groups: must be a list of strings, not one with other values in it",
             ),
-            (json!({ "username": "u", "sso": true }), "spec.sso: must have fields, not be a boolean"),
-            (json!({ "username": "u", "sso": { "accountID": "1" } }), "spec.sso.permissionSetName: must be given"),
+            (
+                json!({ "username": "u", "sso": true }),
+                "spec.sso: must have fields, not be a boolean",
+            ),
+            (
+                json!({ "username": "u", "sso": { "accountID": "1" } }),
+                "spec.sso.permissionSetName: must be given",
+            ),
             (
                 json!({ "username": "u", "sso": { "permissionSetName": "A", "accountID": 1 } }),
                 "spec.sso.accountID: must be a string, not a number",

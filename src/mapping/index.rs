@@ -5,10 +5,11 @@
 mod document;
 mod objects;
 mod source;
+mod status;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,8 +18,9 @@ use super::policy::MappingPolicy;
 use super::table::MappingTable;
 use super::{Mapping, MappingError, Origin, SourceId};
 use document::Documents;
-use objects::Objects;
-pub use source::{Notice, NoticeKind, Object, SourceFailure, SourceState, SourceUpdate};
+use objects::{Admitted, Objects};
+pub use source::{Notice, NoticeKind, Object, SourceFailure, SourceState, SourceUpdate, Stored};
+pub use status::{StatusView, Verdict, VerdictState};
 
 /// How long a source that was read once may answer 404 before its content is dropped: a definition that is deleted and
 /// installed again by a GitOps tool must not lock anybody out in between.
@@ -38,6 +40,7 @@ pub struct Index {
     not_found_since: Option<(SourceId, Instant)>,
     cluster_id: Option<Box<str>>,
     changed: bool,
+    touched: Touched,
 }
 
 impl Index {
@@ -61,6 +64,7 @@ impl Index {
             not_found_since: None,
             cluster_id: None,
             changed: false,
+            touched: Touched::default(),
         }
     }
 
@@ -77,7 +81,7 @@ impl Index {
                 self.heard(source, now, &mut notices);
             }
             SourceUpdate::Delete(name) => {
-                self.changed |= self.objects.delete(&name, &mut self.table);
+                self.changed |= self.objects.delete(&name, &mut self.table, &mut self.touched);
                 self.heard(source, now, &mut notices);
             }
             SourceUpdate::Reset(objects) => {
@@ -96,8 +100,9 @@ impl Index {
     /// Lets time pass: ends holds and the grace of a missing definition.
     pub fn tick(&mut self, now: Instant) -> Vec<Notice> {
         let mut notices = Vec::new();
+        let mut changes = Changes { table: &mut self.table, touched: &mut self.touched };
         for (source, documents) in &mut self.documents {
-            let (changed, expired) = documents.expire(*source, now, &mut self.table);
+            let (changed, expired) = documents.expire(*source, now, &mut changes);
             self.changed |= changed;
             notices.extend(expired);
         }
@@ -105,7 +110,7 @@ impl Index {
             && now >= since + NOT_FOUND_GRACE
         {
             self.not_found_since = None;
-            self.changed |= self.objects.reset(Vec::new(), &mut self.table);
+            self.changed |= self.objects.reset(Vec::new(), &mut self.table, &mut self.touched);
             let message = "the definition is still not installed: all its mappings are dropped".to_owned();
             notices.push(Notice {
                 source,
@@ -152,8 +157,9 @@ impl Index {
     }
 
     fn apply(&mut self, object: Object, notices: &mut Vec<Notice>) {
-        let (name, mapping) = (object.name, self.admit(object.mapping));
-        let news = self.objects.apply(name.clone(), mapping, &mut self.table);
+        let name = Arc::clone(&object.name);
+        let admitted = self.admit_object(object);
+        let news = self.objects.apply(admitted, &mut self.table, &mut self.touched);
         self.changed |= news.changed;
         if let Some(error) = news.newly_invalid {
             notices.push(invalid_object(&name, &error));
@@ -162,18 +168,19 @@ impl Index {
 
     fn reset(&mut self, objects: Vec<Object>, notices: &mut Vec<Notice>) {
         self.not_found_since = None;
-        let admitted: Vec<_> = objects
-            .into_iter()
-            .map(|object| (object.name, self.admit(object.mapping)))
-            .collect();
-        for (name, mapping) in &admitted {
-            if let Err(error) = mapping
-                && !self.objects.is_invalid_for(name, error)
+        let admitted: Vec<_> = objects.into_iter().map(|object| self.admit_object(object)).collect();
+        for object in &admitted {
+            if let Err(error) = &object.mapping
+                && !self.objects.is_invalid_for(&object.name, error)
             {
-                notices.push(invalid_object(name, error));
+                notices.push(invalid_object(&object.name, error));
             }
         }
-        self.changed |= self.objects.reset(admitted, &mut self.table);
+        self.changed |= self.objects.reset(admitted, &mut self.table, &mut self.touched);
+    }
+
+    fn admit_object(&self, object: Object) -> Admitted {
+        Admitted { mapping: self.admit(object.mapping), name: object.name, stored: object.stored }
     }
 
     fn admit(&self, mapping: Result<Mapping, MappingError>) -> Result<Arc<Mapping>, MappingError> {
@@ -188,7 +195,8 @@ impl Index {
             self.cluster_id = id;
         }
         let documents = self.documents.entry(source).or_default();
-        let (changed, news) = documents.replace(source, content, &self.policy, now, &mut self.table);
+        let mut changes = Changes { table: &mut self.table, touched: &mut self.touched };
+        let (changed, news) = documents.replace(source, content, &self.policy, now, &mut changes);
         self.changed |= changed;
         notices.extend(news);
     }
@@ -294,16 +302,42 @@ fn invalid_object(name: &str, error: &MappingError) -> Notice {
     }
 }
 
+/// The objects whose verdict may be another one since somebody last asked.
+#[derive(Debug, Default)]
+struct Touched(HashSet<Arc<str>>);
+
+impl Touched {
+    fn push(&mut self, name: &Arc<str>) {
+        self.0.insert(Arc::clone(name));
+    }
+
+    fn push_objects(&mut self, contenders: &[Arc<Mapping>]) {
+        for mapping in contenders {
+            if let Origin::Object { name, .. } = mapping.origin() {
+                self.push(name);
+            }
+        }
+    }
+}
+
+/// What a change is written to.
+struct Changes<'a> {
+    table: &'a mut MappingTable,
+    touched: &'a mut Touched,
+}
+
 /// Puts a mapping in its place among the contenders of its subject, and takes the one it replaces out.
-fn replace_in_table(table: &mut MappingTable, old: Option<&Mapping>, new: Option<Arc<Mapping>>) {
+fn replace_in_table(
+    table: &mut MappingTable,
+    old: Option<&Mapping>,
+    new: Option<Arc<Mapping>>,
+    touched: &mut Touched,
+) {
     let moved = old.filter(|old| new.as_ref().is_none_or(|new| new.subject() != old.subject()));
     if let Some(old) = moved {
-        let left = table
-            .contenders(old.subject().key())
-            .iter()
-            .filter(|other| !is_same_place(other, old))
-            .cloned();
-        let left = left.collect();
+        let mut left = table.contenders(old.subject().key()).to_vec();
+        left.retain(|other| !is_same_place(other, old));
+        touched.push_objects(&left);
         table.set_contenders(old.subject().key(), left);
     }
     if let Some(new) = new {
@@ -311,6 +345,7 @@ fn replace_in_table(table: &mut MappingTable, old: Option<&Mapping>, new: Option
         all.retain(|other| !old.is_some_and(|old| is_same_place(other, old)) && !is_same_place(other, &new));
         let place = all.partition_point(|other| precedence(table, other) < precedence(table, &new));
         all.insert(place, Arc::clone(&new));
+        touched.push_objects(&all);
         table.set_contenders(new.subject().key(), all);
     }
 }

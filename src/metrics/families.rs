@@ -1,5 +1,7 @@
 //! Names, helps, labels and buckets. The library adds `_total` to the names of counters itself.
 
+use std::sync::atomic::AtomicU64;
+
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -11,6 +13,7 @@ use super::ReviewResult;
 pub(super) type Labels<const N: usize> = [(&'static str, &'static str); N];
 /// `ResponseCode`, `StsRegion`.
 pub(super) type ResponseLabels = ([(&'static str, u16); 1], Labels<1>);
+type FloatGauge = Gauge<f64, AtomicU64>;
 type Histograms = Family<Labels<1>, Histogram, fn() -> Histogram>;
 
 /// The default buckets of Prometheus's Go library, which upstream uses.
@@ -101,9 +104,9 @@ pub(super) struct Ours {
     pub(super) logs_suppressed: Family<Labels<1>, Counter>,
     pub(super) sts_latency: Histograms,
     pub(super) cache_hits: Family<Labels<1>, Counter>,
-    pub(super) clock_skew: Family<Labels<0>, Gauge>,
+    pub(super) clock_skew: FloatGauge,
     pub(super) entries: Family<Labels<2>, Gauge>,
-    pub(super) out_of_sync: Family<Labels<1>, Gauge<f64, std::sync::atomic::AtomicU64>>,
+    pub(super) out_of_sync: Family<Labels<1>, FloatGauge>,
     pub(super) notices: Family<Labels<2>, Counter>,
     pub(super) generation: Gauge,
     pub(super) swaps: Counter,
@@ -131,7 +134,7 @@ impl Ours {
             logs_suppressed: add(r, "log_lines_suppressed", "Log lines about refusals that were left out", Family::default()),
             sts_latency: add(r, "sts_latency_seconds", "Time until STS answered", sts_latency),
             cache_hits: add(r, "identity_cache_hits", "Reviews answered without a request to STS", Family::default()),
-            clock_skew: add(r, "clock_skew_seconds", "How far our clock is ahead of STS's", Family::default()),
+            clock_skew: add(r, "clock_skew_seconds", "How far our clock is ahead of STS's, NaN until it answered", FloatGauge::default()),
             entries: add(r, "mapping_entries", "Entries and objects by source and state", Family::default()),
             out_of_sync: add(
                 r,

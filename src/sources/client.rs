@@ -67,12 +67,20 @@ pub struct Connector {
 impl Connector {
     /// A connector for the flags `--kubeconfig` and `--master`; without either it uses the pod's service account.
     pub fn new(kubeconfig: Option<PathBuf>, master: Option<String>) -> Self {
-        Self { kubeconfig, master, client: Arc::default() }
+        Self {
+            kubeconfig,
+            master,
+            client: Arc::default(),
+        }
     }
 
     /// A connector that has its client already.
     pub fn connected(client: Client) -> Self {
-        Self { kubeconfig: None, master: None, client: Arc::new(OnceCell::new_with(Some(client))) }
+        Self {
+            kubeconfig: None,
+            master: None,
+            client: Arc::new(OnceCell::new_with(Some(client))),
+        }
     }
 
     /// The client. Nothing is sent to the API server yet.
@@ -90,7 +98,10 @@ impl Connector {
 /// # Errors
 /// When the configuration is not there or not usable.
 pub async fn connect(kubeconfig: Option<&Path>, master: Option<&str>) -> Result<Client, ConnectError> {
-    let master = master.map(|url| url.parse::<hyper::Uri>().map_err(|_| ConnectError::Master(url.to_owned())));
+    let master = master.map(|url| {
+        url.parse::<hyper::Uri>()
+            .map_err(|_| ConnectError::Master(url.to_owned()))
+    });
     let master = master.transpose()?;
     let mut config = match (kubeconfig, &master) {
         (Some(path), _) => read_kubeconfig(path).await?,
@@ -112,7 +123,12 @@ pub async fn connect(kubeconfig: Option<&Path>, master: Option<&str>) -> Result<
 }
 
 async fn read_kubeconfig(path: &Path) -> Result<Config, ConnectError> {
-    let failed = |error| ConnectError::Kubeconfig { path: path.to_owned(), error };
+    let failed = |error| ConnectError::Kubeconfig {
+        path: path.to_owned(),
+        error,
+    };
     let kubeconfig = Kubeconfig::read_from(path).map_err(failed)?;
-    Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.map_err(failed)
+    Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+        .await
+        .map_err(failed)
 }

@@ -1,4 +1,4 @@
-//! One ConfigMap, read through the API: no mount, no restart, and its deletion is noticed even when it happens while
+//! One `ConfigMap`, read through the API: no mount, no restart, and its deletion is noticed even when it happens while
 //! the API server cannot be reached.
 
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use crate::mapping::SourceId;
 use crate::mapping::aws_auth::Content;
 use crate::mapping::index::SourceUpdate;
 
-/// The ConfigMap that is followed, and how its data is read.
+/// The `ConfigMap` that is followed, and how its data is read.
 #[derive(Clone, Debug)]
 pub struct Watched {
     /// Its namespace.
@@ -29,11 +29,13 @@ pub struct Watched {
     pub parse: fn(&BTreeMap<String, String>) -> Content,
 }
 
-/// Follows one ConfigMap until `shutdown`.
+/// Follows one `ConfigMap` until `shutdown`.
 pub async fn run(connector: Connector, watched: Watched, updates: Sender<SourceUpdate>, shutdown: CancellationToken) {
     let outbox = Outbox::new(watched.source, updates);
     let feed = OneConfigMap { watched, listed: None };
-    shutdown.run_until_cancelled(watch::follow(feed, &connector, outbox)).await;
+    shutdown
+        .run_until_cancelled(watch::follow(feed, &connector, outbox))
+        .await;
 }
 
 struct OneConfigMap {

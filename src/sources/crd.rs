@@ -18,7 +18,9 @@ use crate::mapping::index::{Object, SourceUpdate};
 /// and again.
 pub async fn run(connector: Connector, updates: Sender<SourceUpdate>, shutdown: CancellationToken) {
     let outbox = Outbox::new(SourceId::Crd, updates);
-    shutdown.run_until_cancelled(watch::follow(Objects::default(), &connector, outbox)).await;
+    shutdown
+        .run_until_cancelled(watch::follow(Objects::default(), &connector, outbox))
+        .await;
 }
 
 /// The objects of a list that is not complete yet, already reduced.

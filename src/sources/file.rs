@@ -51,7 +51,10 @@ pub async fn run(file: Followed, updates: Sender<SourceUpdate>, shutdown: Cancel
 }
 
 async fn follow(file: Followed, mut outbox: Outbox) -> Closed {
-    let mut reader = Reader { path: file.path, seen: None };
+    let mut reader = Reader {
+        path: file.path,
+        seen: None,
+    };
     let mut polls = interval(POLL);
     polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -91,7 +94,11 @@ enum ReadError {
 
 impl From<io::Error> for ReadError {
     fn from(error: io::Error) -> Self {
-        if error.kind() == io::ErrorKind::NotFound { Self::NotFound } else { Self::Io(error) }
+        if error.kind() == io::ErrorKind::NotFound {
+            Self::NotFound
+        } else {
+            Self::Io(error)
+        }
     }
 }
 
@@ -127,7 +134,11 @@ struct Reader {
 impl Reader {
     async fn poll(&mut self) -> Result<Poll, ReadError> {
         let stamp = self.stamp().await?;
-        if self.seen.as_ref().is_some_and(|seen| seen.stamp == stamp && seen.read.elapsed() < REREAD) {
+        if self
+            .seen
+            .as_ref()
+            .is_some_and(|seen| seen.stamp == stamp && seen.read.elapsed() < REREAD)
+        {
             return Ok(Poll::Same);
         }
         let text = self.read().await?;
@@ -140,7 +151,11 @@ impl Reader {
         if self.stamp().await? != stamp {
             return Ok(Poll::Unsettled);
         }
-        self.seen = Some(Seen { stamp, digest, read: Instant::now() });
+        self.seen = Some(Seen {
+            stamp,
+            digest,
+            read: Instant::now(),
+        });
         Ok(if same { Poll::Same } else { Poll::Changed(text) })
     }
 
@@ -163,7 +178,11 @@ impl Reader {
 
     async fn read(&self) -> Result<String, ReadError> {
         let mut bytes = Vec::new();
-        fs::File::open(&self.path).await?.take(MAX_SIZE + 1).read_to_end(&mut bytes).await?;
+        fs::File::open(&self.path)
+            .await?
+            .take(MAX_SIZE + 1)
+            .read_to_end(&mut bytes)
+            .await?;
         if bytes.len() as u64 > MAX_SIZE {
             return Err(ReadError::TooLarge);
         }

@@ -34,7 +34,12 @@ pub(super) struct Outbox {
 
 impl Outbox {
     pub(super) fn new(source: SourceId, updates: Sender<SourceUpdate>) -> Self {
-        Self { source, updates, health: Health::Unknown, last_sent: None }
+        Self {
+            source,
+            updates,
+            health: Health::Unknown,
+            last_sent: None,
+        }
     }
 
     pub(super) fn source(&self) -> SourceId {
@@ -59,7 +64,10 @@ impl Outbox {
     /// Says that the API server does not know the kind of object.
     pub(super) async fn not_found(&mut self) -> Result<(), Closed> {
         if self.health != Health::NotFound {
-            tracing::warn!(source = self.source.as_str(), "the API server does not know this kind of object (404)");
+            tracing::warn!(
+                source = self.source.as_str(),
+                "the API server does not know this kind of object (404)"
+            );
             self.health = Health::NotFound;
         }
         self.send(SourceUpdate::NotFound(self.source)).await

@@ -1,4 +1,4 @@
-//! List and watch, for ever: what the custom resources and the ConfigMaps have in common.
+//! List and watch, for ever: what the custom resources and `ConfigMap`s have in common.
 //!
 //! The raw events of kube's `watcher` are used, never filtered ones: a filter by generation swallows deletions. A
 //! watch that ends is resumed by it; after any error we begin anew with a list, because the versions that a restored
@@ -21,7 +21,7 @@ use crate::mapping::index::{SourceFailure, SourceUpdate};
 
 /// The API server ends a watch after this time and we open the next one. It bounds how long a connection that died
 /// silently goes unnoticed; bookmarks make the new watch cheap.
-pub(super) const WATCH: Duration = Duration::from_secs(120);
+pub(super) const WATCH: Duration = Duration::from_mins(2);
 
 /// A page of a list that takes longer than the API server's own deadline for requests will not come.
 const PAGE: Duration = Duration::from_secs(65);
@@ -85,11 +85,7 @@ pub(super) async fn follow(mut feed: impl Feed, connector: &Connector, mut outbo
 }
 
 /// Lists and watches until something goes wrong; tells what, and how long all was well before.
-async fn watch_once(
-    feed: &mut impl Feed,
-    client: Client,
-    outbox: &mut Outbox,
-) -> Result<(Trouble, Duration), Closed> {
+async fn watch_once(feed: &mut impl Feed, client: Client, outbox: &mut Outbox) -> Result<(Trouble, Duration), Closed> {
     let mut config = watcher::Config::default().page_size(PAGE_SIZE);
     config.timeout = u32::try_from(WATCH.as_secs()).ok();
     config.field_selector = feed.name().map(|name| format!("metadata.name={name}"));
@@ -135,18 +131,18 @@ enum Trouble {
 }
 
 impl Trouble {
-    fn unreachable(detail: impl ToString) -> Self {
-        Self::Failed(SourceFailure::Unreachable, detail.to_string())
+    fn unreachable(detail: impl Into<String>) -> Self {
+        Self::Failed(SourceFailure::Unreachable, detail.into())
     }
 
-    fn from_status(code: u16, detail: impl ToString) -> Self {
+    fn from_status(code: u16, detail: String) -> Self {
         match code {
             410 => Self::Expired,
             404 => Self::NotFound,
-            403 => Self::Failed(SourceFailure::Forbidden, detail.to_string()),
+            403 => Self::Failed(SourceFailure::Forbidden, detail),
             // JSON that merely looks like a Status has no code: that was no API server.
             0 => Self::unreachable(detail),
-            code => Self::Failed(SourceFailure::Status(code), detail.to_string()),
+            code => Self::Failed(SourceFailure::Status(code), detail),
         }
     }
 }
@@ -189,9 +185,18 @@ mod tests {
     #[test]
     fn delays_grow_to_at_most_five_seconds() {
         let delays: Vec<Duration> = new_delays().take(12).collect();
-        assert!(delays.first().is_some_and(|first| (FIRST_DELAY..2 * FIRST_DELAY).contains(first)), "{delays:?}");
+        assert!(
+            delays
+                .first()
+                .is_some_and(|first| (FIRST_DELAY..2 * FIRST_DELAY).contains(first)),
+            "{delays:?}"
+        );
         assert!(delays.iter().all(|delay| *delay <= 2 * LAST_DELAY), "{delays:?}");
         assert!(delays.last().is_some_and(|last| *last >= LAST_DELAY), "{delays:?}");
-        assert_ne!(delays, new_delays().take(12).collect::<Vec<_>>(), "two replicas do not ask in step");
+        assert_ne!(
+            delays,
+            new_delays().take(12).collect::<Vec<_>>(),
+            "two replicas do not ask in step"
+        );
     }
 }

@@ -17,7 +17,7 @@ use thiserror::Error;
 use tracing::{info, warn};
 
 use super::tls::LiveCertificate;
-use crate::observe::CertificateObserver;
+use crate::metrics::Metrics;
 use files::Files;
 use pair::Pair;
 
@@ -190,20 +190,20 @@ fn digest(files: &Files) -> [u8; 32] {
 
 /// Keeps what is served up to date with the files.
 #[derive(Debug)]
-pub struct Reloader<O> {
+pub struct Reloader {
     settings: CertificateSettings,
     live: Arc<LiveCertificate>,
-    observer: Arc<O>,
+    metrics: Arc<Metrics>,
     seen: [u8; 32],
     complaint: Option<String>,
 }
 
-impl<O: CertificateObserver> Reloader<O> {
+impl Reloader {
     /// Takes over from what was loaded first.
-    pub fn new(settings: CertificateSettings, first: &Loaded, observer: Arc<O>) -> Self {
-        observer.certificate_served(first.ends, first.authority_ends);
-        observer.certificate_faulty(false);
-        Self { settings, live: LiveCertificate::new(Arc::clone(&first.key)), observer, seen: first.digest, complaint: None }
+    pub fn new(settings: CertificateSettings, first: &Loaded, metrics: Arc<Metrics>) -> Self {
+        metrics.certificate_served(first.ends, first.authority_ends);
+        metrics.certificate_faulty(false);
+        Self { settings, live: LiveCertificate::new(Arc::clone(&first.key)), metrics, seen: first.digest, complaint: None }
     }
 
     /// What the listener serves from.
@@ -227,7 +227,7 @@ impl<O: CertificateObserver> Reloader<O> {
                 info!(ends = %loaded.ends, ours = loaded.ours, "serving another certificate");
                 self.live.swap(loaded.key);
                 self.seen = loaded.digest;
-                self.observer.certificate_served(loaded.ends, loaded.authority_ends);
+                self.metrics.certificate_served(loaded.ends, loaded.authority_ends);
                 self.mended();
             }
             Err(error) => self.complain(&error),
@@ -248,7 +248,7 @@ impl<O: CertificateObserver> Reloader<O> {
     fn mended(&mut self) {
         if self.complaint.take().is_some() {
             info!("the certificate files can be served again");
-            self.observer.certificate_faulty(false);
+            self.metrics.certificate_faulty(false);
         }
     }
 
@@ -257,7 +257,7 @@ impl<O: CertificateObserver> Reloader<O> {
         let complaint = error.to_string();
         if self.complaint.as_ref() != Some(&complaint) {
             warn!(reason = error.reason(), "the certificate files cannot be served, the one before them still is: {complaint}");
-            self.observer.certificate_faulty(true);
+            self.metrics.certificate_faulty(true);
             self.complaint = Some(complaint);
         }
     }

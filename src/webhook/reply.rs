@@ -12,8 +12,8 @@ use axum::response::Response;
 use serde::Serialize;
 
 use crate::arn::AccountId;
+use crate::audit::{Outcome, Uid};
 use crate::authn::{Decision, Denial, Grant};
-use crate::observe::{Outcome, Uid};
 use crate::token::TokenError;
 use crate::token_review::{self, ApiVersion, Extra, Status, TokenReviewReply, User};
 
@@ -123,7 +123,7 @@ fn unavailable(message: &str, retry_after_seconds: Option<u32>) -> Response {
 fn granted(version: ApiVersion, grant: &Grant, audiences: &[&str], scrubbed: &[AccountId]) -> Response {
     let uid = Uid::new(&grant.identity, &grant.username, scrubbed);
     let extra = matches!(uid, Uid::Principal(_)).then(|| Extra::new(&grant.identity));
-    let user = User { username: &grant.username, uid, groups: &grant.groups, extra };
+    let user = User { username: &grant.username, uid: &uid.to_string(), groups: &grant.groups, extra };
     json(StatusCode::OK, &TokenReviewReply::authenticated(version, user, audiences))
 }
 

@@ -1,4 +1,5 @@
 //! The flags of `server`. They are texts here; [`crate::config`] reads them, so that all problems are reported at once.
+#![expect(clippy::doc_markdown, reason = "the help texts are for terminals")]
 
 use clap::Args;
 

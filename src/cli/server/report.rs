@@ -1,4 +1,4 @@
-//! What the writer of the table has to say, to whom it matters: metrics, readiness, and the cluster id that a ConfigMap gives.
+//! What the writer of the table has to say, to whom it matters: metrics, readiness, and the cluster id that a `ConfigMap` gives.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,7 +14,7 @@ use crate::metrics::Metrics;
 use crate::partition::StsEndpointPolicy;
 use crate::token::{ClusterIdError, TokenPolicy};
 
-/// The cluster id in use. One that was not configured is adopted from the watched ConfigMap, once.
+/// The cluster id in use. One that was not configured is adopted from the watched `ConfigMap`, once.
 #[derive(Debug)]
 pub(super) struct ClusterIds {
     endpoints: StsEndpointPolicy,
@@ -62,7 +62,7 @@ impl ClusterIds {
                 self.tokens.store(Some(Arc::new(policy)));
             }
             Err(error) if self.is_news(id) => {
-                tracing::warn!("the ConfigMap gives a cluster ID that cannot be used: {error}")
+                tracing::warn!("the ConfigMap gives a cluster ID that cannot be used: {error}");
             }
             Err(_) => {}
         }

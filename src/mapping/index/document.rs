@@ -9,9 +9,8 @@ use std::time::Instant;
 
 use super::super::aws_auth::{Content, Document, Entries, Problem};
 use super::super::policy::MappingPolicy;
-use super::super::table::MappingTable;
 use super::super::{Mapping, Origin, SourceId};
-use super::{Counts, HOLD, Notice, NoticeKind, replace_in_table};
+use super::{Changes, Counts, HOLD, Notice, NoticeKind, replace_in_table};
 
 /// A faulty document with thousands of bad entries is one mistake; this many of them are spelled out.
 const MAX_NOTICES: usize = 20;
@@ -55,19 +54,19 @@ impl Documents {
         content: Option<Content>,
         policy: &MappingPolicy,
         now: Instant,
-        table: &mut MappingTable,
+        changes: &mut Changes<'_>,
     ) -> (bool, Vec<Notice>) {
         let mut notices = Vec::new();
         match content {
             None => self.absent(source, &mut notices),
             Some(content) => self.present(source, content, policy, now, &mut notices),
         }
-        let changed = self.rebuild(source, now, table, &mut notices);
+        let changed = self.rebuild(source, now, changes, &mut notices);
         (changed, notices)
     }
 
     /// Ends the holds whose time is over.
-    pub(super) fn expire(&mut self, source: SourceId, now: Instant, table: &mut MappingTable) -> (bool, Vec<Notice>) {
+    pub(super) fn expire(&mut self, source: SourceId, now: Instant, changes: &mut Changes<'_>) -> (bool, Vec<Notice>) {
         let mut notices = Vec::new();
         for state in &mut self.states {
             let Some(dirty) = &mut state.dirty else { continue };
@@ -87,7 +86,7 @@ impl Documents {
         if notices.is_empty() {
             return (false, notices);
         }
-        let changed = self.rebuild(source, now, table, &mut notices);
+        let changed = self.rebuild(source, now, changes, &mut notices);
         (changed, notices)
     }
 
@@ -170,14 +169,14 @@ impl Documents {
         }
     }
 
-    fn rebuild(&mut self, source: SourceId, now: Instant, table: &mut MappingTable, notices: &mut Vec<Notice>) -> bool {
+    fn rebuild(&mut self, source: SourceId, now: Instant, changes: &mut Changes<'_>, notices: &mut Vec<Notice>) -> bool {
         let (effective, held) = self.merge(now);
         if held.len() > self.held {
             notices.push(held_notice(source, &held));
         }
         self.held = held.len();
         let old = std::mem::replace(&mut self.effective, effective);
-        let changed = write_difference(&old, &self.effective, table);
+        let changed = write_difference(&old, &self.effective, changes);
         if changed {
             let message = format!("{} mappings", self.effective.len());
             notices.push(Notice {
@@ -229,18 +228,18 @@ fn held_notice(source: SourceId, held: &[Arc<Mapping>]) -> Notice {
 }
 
 /// Brings the table from the old mappings to the new ones, both sorted by subject.
-fn write_difference(old: &[Arc<Mapping>], new: &[Arc<Mapping>], table: &mut MappingTable) -> bool {
+fn write_difference(old: &[Arc<Mapping>], new: &[Arc<Mapping>], changes: &mut Changes<'_>) -> bool {
     let mut changed = false;
     for mapping in old {
         if find(new, mapping).is_none() {
-            replace_in_table(table, Some(mapping), None);
+            replace_in_table(changes.table, Some(mapping), None, changes.touched);
             changed = true;
         }
     }
     for mapping in new {
         let before = find(old, mapping);
         if before.is_none_or(|before| !Arc::ptr_eq(before, mapping)) {
-            replace_in_table(table, before.map(|before| &**before), Some(Arc::clone(mapping)));
+            replace_in_table(changes.table, before.map(|before| &**before), Some(Arc::clone(mapping)), changes.touched);
             changed = true;
         }
     }

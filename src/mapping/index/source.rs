@@ -15,6 +15,19 @@ pub struct Object {
     pub name: Arc<str>,
     /// The mapping, or why there is none.
     pub mapping: Result<Mapping, MappingError>,
+    /// What its status depends on besides.
+    pub stored: Stored,
+}
+
+/// How an object is stored, as far as writing its status needs to know.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Stored {
+    /// `metadata.generation`.
+    pub generation: i64,
+    /// `metadata.resourceVersion` as the number that API servers make it; 0 when it is none.
+    pub resource_version: u64,
+    /// Digest of the status that the object has, see [`StatusView::digest`](super::StatusView::digest).
+    pub status: u64,
 }
 
 /// What a source has to say.

@@ -98,6 +98,7 @@ fn object(name: &str, role: &str, user: &str, created: i64) -> Object {
     Object {
         name: name.into(),
         mapping,
+        stored: Stored::default(),
     }
 }
 
@@ -363,6 +364,54 @@ fn a_reserved_username_is_refused_at_the_door() {
     assert_eq!(bed.users(), ["system:node:{{EC2PrivateDNSName}}"]);
 }
 
+impl Bed {
+    fn verdict(&self, name: &str) -> String {
+        match self.index.verdict(name) {
+            Some(verdict) => format!("{}: {}", verdict.state.as_str(), verdict.message),
+            None => "none".to_owned(),
+        }
+    }
+}
+
+#[test]
+fn verdicts_say_what_the_table_does() {
+    let mut bed = Bed::new(&[EksConfigMap, Crd]);
+    bed.update(SourceUpdate::Reset(vec![
+        object("old", "a", "u", 1),
+        object("young", "a", "u", 2),
+        object("bad", "b", "", 1),
+        object("system", "c", "system:x", 1),
+    ]));
+    assert!(bed.verdict("old").starts_with("Serving"));
+    assert!(bed.verdict("young").starts_with("Conflict: IAMIdentityMapping \"old\" maps the same principal"));
+    assert_eq!(bed.verdict("bad"), "Invalid: username must not be empty");
+    assert!(bed.verdict("system").starts_with("ReservedPrefix: username begins with the prefix \"system:\""));
+    bed.aws_auth(&[("mapRoles", &roles(&[("a", "config map")]))]);
+    assert!(bed.verdict("old").starts_with("Conflict: mapRoles of EKSConfigMap"), "{}", bed.verdict("old"));
+    bed.update(SourceUpdate::Content(EksConfigMap, None));
+    bed.update(SourceUpdate::Delete("old".into()));
+    assert!(bed.verdict("young").starts_with("Serving"), "the next one is promoted");
+    assert_eq!(bed.verdict("old"), "none");
+}
+
+#[test]
+fn a_status_is_stored_when_its_digest_is() {
+    let mut bed = Bed::new(&[Crd]);
+    let mut new = object("x", "a", "u", 1);
+    new.stored.generation = 3;
+    bed.update(SourceUpdate::Apply(new.clone()));
+    let verdict = bed.index.verdict("x").expect("an object");
+    assert!(!verdict.is_stored());
+    new.stored.status = verdict.view().digest();
+    bed.update(SourceUpdate::Apply(new.clone()));
+    assert!(bed.index.verdict("x").expect("an object").is_stored());
+    assert!(bed.index.publish().is_some());
+    new.stored.generation = 4;
+    bed.update(SourceUpdate::Apply(new));
+    assert!(!bed.index.verdict("x").expect("an object").is_stored(), "the generation is part of the status");
+    assert!(bed.index.publish().is_none(), "a status changes no mapping");
+}
+
 #[derive(Clone, Debug)]
 enum Event {
     Apply(usize, usize, i64),
@@ -395,6 +444,8 @@ proptest! {
         let mut objects: BTreeMap<&str, Object> = BTreeMap::new();
         let mut config: Option<String> = None;
         for event in events {
+            let before = NAMES.map(|name| bed.verdict(name));
+            bed.index.take_touched();
             match event {
                 Event::Apply(name, role, created) => {
                     let new = object(NAMES[name], ROLES[role], NAMES[name], created);
@@ -423,6 +474,12 @@ proptest! {
                     bed.update(SourceUpdate::Content(EksConfigMap, None));
                     config = None;
                 }
+            }
+            let touched = bed.index.take_touched();
+            for (name, before) in NAMES.iter().zip(before) {
+                let after = bed.verdict(name);
+                let told = touched.iter().any(|touched| **touched == **name);
+                prop_assert!(before == after || told || after == "none", "{}: {} became {}", name, before, after);
             }
         }
         let mut fresh = Bed::new(&[EksConfigMap, Crd]);

@@ -129,7 +129,6 @@ pub(super) fn text<'a>(bytes: Option<&'a [u8]>, file: &'static str) -> Result<&'
     std::str::from_utf8(bytes).map_err(|_| unusable(file, "is not PEM"))
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "errors and literals alike are given away here")]
 fn unusable(what: &'static str, detail: impl std::fmt::Display) -> CertificateError {
     CertificateError::Unusable { what, detail: detail.to_string() }
 }

@@ -1,6 +1,6 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::sync::Mutex;
+use std::time::Instant;
 
 use rcgen::generate_simple_self_signed;
 
@@ -53,23 +53,17 @@ impl Drop for Directory {
     }
 }
 
-#[derive(Default)]
-struct Seen(Mutex<(u32, bool)>);
-
-impl CertificateObserver for Seen {
-    fn certificate_served(&self, _: Timestamp, _: Option<Timestamp>) {
-        self.0.lock().expect("not poisoned").0 += 1;
-    }
-
-    fn certificate_faulty(&self, faulty: bool) {
-        self.0.lock().expect("not poisoned").1 = faulty;
-    }
+fn metrics() -> Arc<Metrics> {
+    Arc::new(Metrics::new(Instant::now(), "1"))
 }
 
-impl Seen {
-    fn get(&self) -> (u32, bool) {
-        *self.0.lock().expect("not poisoned")
-    }
+fn is_faulty(metrics: &Metrics) -> bool {
+    metrics.exposition().contains("aws_iam_authenticator_certificate_reload_faulty 1\n")
+}
+
+fn told_end(metrics: &Metrics, end: Timestamp) -> bool {
+    let line = r#"aws_iam_authenticator_certificate_expiry_timestamp_seconds{certificate="serving"}"#;
+    metrics.exposition().contains(&format!("{line} {}\n", end.as_second()))
 }
 
 fn without_breaks(pem: &str) -> String {
@@ -204,40 +198,40 @@ fn a_bad_new_pair_keeps_the_old_one() {
     let directory = Directory::new("reload");
     directory.write_foreign();
     let first = load_or_make(&directory.settings(), now()).expect("a pair");
-    let seen = Arc::new(Seen::default());
-    let mut reloader = Reloader::new(directory.settings(), &first, Arc::clone(&seen));
+    let metrics = metrics();
+    let mut reloader = Reloader::new(directory.settings(), &first, Arc::clone(&metrics));
     let live = reloader.certificate();
     let served = |live: &LiveCertificate| live.load().cert.clone();
     let old = served(&live);
     reloader.look(now());
-    assert_eq!((served(&live), seen.get()), (old.clone(), (1, false)));
+    assert_eq!((served(&live), is_faulty(&metrics)), (old.clone(), false));
 
     let key = directory.read("key.pem");
     directory.write("key.pem", &rcgen::KeyPair::generate().expect("a key").serialize_pem());
     reloader.look(now());
-    assert_eq!((served(&live), seen.get()), (old.clone(), (1, true)));
+    assert_eq!((served(&live), is_faulty(&metrics)), (old.clone(), true));
     fs::remove_file(directory.0.join("key.pem")).expect("removed");
     reloader.look(now());
-    assert_eq!((served(&live), seen.get()), (old.clone(), (1, true)));
+    assert_eq!((served(&live), is_faulty(&metrics)), (old.clone(), true));
     directory.write("key.pem", &key);
     reloader.look(now());
-    assert_eq!((served(&live), seen.get()), (old.clone(), (1, false)));
+    assert_eq!((served(&live), is_faulty(&metrics)), (old.clone(), false));
 
     directory.write_foreign();
     reloader.look(now());
     assert_ne!(served(&live), old);
-    assert_eq!(seen.get(), (2, false));
+    assert!(!is_faulty(&metrics));
 }
 
 #[test]
 fn ours_is_renewed_while_running() {
     let directory = Directory::new("running");
     let first = load_or_make(&directory.settings(), now()).expect("a pair");
-    let seen = Arc::new(Seen::default());
-    let mut reloader = Reloader::new(directory.settings(), &first, Arc::clone(&seen));
+    let metrics = metrics();
+    let mut reloader = Reloader::new(directory.settings(), &first, Arc::clone(&metrics));
     let live = reloader.certificate();
     let old = live.load().cert.clone();
     reloader.look(later(244));
     assert_ne!(live.load().cert.clone(), old);
-    assert_eq!(seen.get(), (2, false));
+    assert!(told_end(&metrics, later(244 + 365)));
 }

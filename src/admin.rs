@@ -40,7 +40,11 @@ pub enum View {
 impl View {
     /// What a peer of the health port is shown: everything on the loopback, also when it comes to an IPv6 socket by IPv4.
     pub fn of(peer: SocketAddr) -> Self {
-        if peer.ip().to_canonical().is_loopback() { Self::Everything } else { Self::Probes }
+        if peer.ip().to_canonical().is_loopback() {
+            Self::Everything
+        } else {
+            Self::Probes
+        }
     }
 }
 
@@ -60,14 +64,31 @@ pub fn router(state: AdminState, view: View) -> Router {
         .route("/livez", get(async || "ok"));
     match view {
         View::Probes => router
-            .route("/readyz", get(async |State(state): State<AdminState>| ready(&state, false)))
-            .route("/metrics", get(async || (StatusCode::FORBIDDEN, "metrics are for the node itself, or --metrics-address\n")))
+            .route(
+                "/readyz",
+                get(async |State(state): State<AdminState>| ready(&state, false)),
+            )
+            .route(
+                "/metrics",
+                get(async || {
+                    (
+                        StatusCode::FORBIDDEN,
+                        "metrics are for the node itself, or --metrics-address\n",
+                    )
+                }),
+            )
             .with_state(state),
         View::Everything => router
-            .route("/readyz", get(async |State(state): State<AdminState>, RawQuery(query): RawQuery| {
-                ready(&state, query.is_some_and(|query| is_verbose(&query)))
-            }))
-            .route("/metrics", get(async |State(state): State<AdminState>| metrics(&state.metrics)))
+            .route(
+                "/readyz",
+                get(async |State(state): State<AdminState>, RawQuery(query): RawQuery| {
+                    ready(&state, query.is_some_and(|query| is_verbose(&query)))
+                }),
+            )
+            .route(
+                "/metrics",
+                get(async |State(state): State<AdminState>| metrics(&state.metrics)),
+            )
             .with_state(state),
     }
 }
@@ -79,8 +100,11 @@ fn is_verbose(query: &str) -> bool {
 
 fn ready(state: &AdminState, verbose: bool) -> Response {
     let readiness = state.readiness.borrow();
-    let (status, word) =
-        if readiness.is_ready() { (StatusCode::OK, "ok") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready") };
+    let (status, word) = if readiness.is_ready() {
+        (StatusCode::OK, "ok")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready")
+    };
     if !verbose {
         return (status, word).into_response();
     }
@@ -90,7 +114,9 @@ fn ready(state: &AdminState, verbose: bool) -> Response {
 
 fn metrics(metrics: &Metrics) -> Response {
     let mut response = metrics.exposition().into_response();
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(EXPOSITION_TYPE));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(EXPOSITION_TYPE));
     response
 }
 
@@ -108,7 +134,13 @@ mod tests {
     async fn fetch(view: View, missing: &[&str], uri: &str) -> (u16, String) {
         let missing = missing.iter().map(ToString::to_string).collect();
         let (_sender, readiness) = watch::channel(Readiness { missing });
-        let router = router(AdminState { readiness, metrics: Arc::new(Metrics::new(Instant::now(), "1")) }, view);
+        let router = router(
+            AdminState {
+                readiness,
+                metrics: Arc::new(Metrics::new(Instant::now(), "1")),
+            },
+            view,
+        );
         let request = Request::get(uri).body(Body::empty()).expect("a request");
         let response = router.oneshot(request).await.expect("infallible");
         let status = response.status().as_u16();
@@ -129,18 +161,36 @@ mod tests {
     async fn readiness_tells_details_to_the_node_only() {
         let missing = ["mappings of CRD have not been read"];
         assert_eq!(fetch(View::Probes, &[], "/readyz").await, (200, "ok".to_owned()));
-        assert_eq!(fetch(View::Probes, &missing, "/readyz?verbose").await, (503, "not ready".to_owned()));
-        assert_eq!(fetch(View::Everything, &missing, "/readyz").await, (503, "not ready".to_owned()));
+        assert_eq!(
+            fetch(View::Probes, &missing, "/readyz?verbose").await,
+            (503, "not ready".to_owned())
+        );
+        assert_eq!(
+            fetch(View::Everything, &missing, "/readyz").await,
+            (503, "not ready".to_owned())
+        );
         let verbose = "[-] mappings of CRD have not been read\nnot ready\n".to_owned();
-        assert_eq!(fetch(View::Everything, &missing, "/readyz?verbose").await, (503, verbose.clone()));
-        assert_eq!(fetch(View::Everything, &missing, "/readyz?verbose=true").await, (503, verbose));
-        assert_eq!(fetch(View::Everything, &[], "/readyz?verbose").await, (200, "ok\n".to_owned()));
+        assert_eq!(
+            fetch(View::Everything, &missing, "/readyz?verbose").await,
+            (503, verbose.clone())
+        );
+        assert_eq!(
+            fetch(View::Everything, &missing, "/readyz?verbose=true").await,
+            (503, verbose)
+        );
+        assert_eq!(
+            fetch(View::Everything, &[], "/readyz?verbose").await,
+            (200, "ok\n".to_owned())
+        );
     }
 
     #[tokio::test]
     async fn metrics_are_for_the_node() {
         let (status, text) = fetch(View::Everything, &[], "/metrics").await;
-        assert_eq!((status, text.contains("aws_iam_authenticator_build_info{")), (200, true));
+        assert_eq!(
+            (status, text.contains("aws_iam_authenticator_build_info{")),
+            (200, true)
+        );
         assert_eq!(fetch(View::Probes, &[], "/metrics").await.0, 403);
     }
 

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 pub use file::{ConfigFile, FileError};
 pub use gates::{FeatureGates, KNOWN_GATES};
 pub use reader::Reader;
-pub use server::{Bind, Ec2Settings, KubeSettings, ReservedPrefixes, ServerConfig, WebhookFiles};
+pub use server::{ApiServer, Bind, Ec2Settings, ReservedPrefixes, ServerConfig, WebhookFiles};
 pub use value::parse_bool;
 
 /// Everything that can be set, for all commands.

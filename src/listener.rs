@@ -41,7 +41,10 @@ pub struct Limits {
     pub ping_every: Duration,
     /// ... and has this long to answer.
     pub ping_timeout: Duration,
-    /// How long requests may go on after the shutdown began: as long as a review may wait for STS.
+    /// The longest a connection may last. Whatever a peer does (never read, never ask), it gives its place back in the end; Go's
+    /// client opens another connection on GOAWAY without losing a request.
+    pub age: Duration,
+    /// How long requests may go on after their connection was told to end: as long as a review may wait for STS.
     pub drain: Duration,
 }
 
@@ -55,7 +58,23 @@ impl Default for Limits {
             streams: 250,
             ping_every: Duration::from_secs(30),
             ping_timeout: Duration::from_secs(10),
+            age: Duration::from_hours(1),
             drain: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Limits {
+    /// For the health port, which the whole network reaches: a probe is one small request, and whoever holds a connection without
+    /// asking must not keep kubelet's probes out for long.
+    pub fn probes() -> Self {
+        Self {
+            connections: 64,
+            header_read: Duration::from_secs(5),
+            header_bytes: 8 * 1024,
+            age: Duration::from_mins(5),
+            drain: Duration::from_secs(1),
+            ..Self::default()
         }
     }
 }
@@ -95,13 +114,28 @@ pub struct Listener {
 impl Listener {
     /// Serves until `shutdown` is cancelled; returns when the last request is answered, or cut off after the drain time.
     pub async fn serve<F: Fn(SocketAddr) -> Router>(self, router_for: F, shutdown: CancellationToken) {
-        let Self { tcp, tls, limits, metrics } = self;
-        let server = Arc::new(Server { tls: tls.map(TlsAcceptor::from), limits, shutdown, cut_off: CancellationToken::new() });
+        let Self {
+            tcp,
+            tls,
+            limits,
+            metrics,
+        } = self;
+        let server = Arc::new(Server {
+            tls: tls.map(TlsAcceptor::from),
+            limits,
+            shutdown,
+        });
         let places = Arc::new(Semaphore::new(limits.connections));
         let tasks = TaskTracker::new();
         let mut pause = FIRST_PAUSE;
-        while let Some(place) = server.unless_shut_down(Arc::clone(&places).acquire_owned()).await.and_then(Result::ok) {
-            let Some(accepted) = server.unless_shut_down(tcp.accept()).await else { break };
+        while let Some(place) = server
+            .unless_shut_down(Arc::clone(&places).acquire_owned())
+            .await
+            .and_then(Result::ok)
+        {
+            let Some(accepted) = server.unless_shut_down(tcp.accept()).await else {
+                break;
+            };
             match accepted {
                 Ok((stream, peer)) => {
                     pause = FIRST_PAUSE;
@@ -109,7 +143,9 @@ impl Listener {
                     // Not a stray task: the tracker waits for it and the token ends it.
                     tasks.spawn(Arc::clone(&server).run(stream, router_for(peer), connection));
                 }
-                Err(error) if is_of_one_connection(&error) => debug!(%error, "a connection broke before it was accepted"),
+                Err(error) if is_of_one_connection(&error) => {
+                    debug!(%error, "a connection broke before it was accepted");
+                }
                 Err(error) => {
                     warn!(%error, "no connection can be accepted");
                     metrics.accept_failed();
@@ -121,17 +157,17 @@ impl Listener {
         // The port is free from here on: a successor can bind it.
         drop(tcp);
         tasks.close();
-        if tokio::time::timeout(limits.drain, tasks.wait()).await.is_err() {
-            server.cut_off.cancel();
-            tasks.wait().await;
-        }
+        tasks.wait().await;
     }
 }
 
 /// The peer went away between its SYN and our accept: nothing is wrong here.
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted
+    )
 }
 
 /// Holds the place of a connection as long as it lasts.
@@ -158,7 +194,6 @@ struct Server {
     tls: Option<TlsAcceptor>,
     limits: Limits,
     shutdown: CancellationToken,
-    cut_off: CancellationToken,
 }
 
 impl Server {
@@ -179,7 +214,9 @@ impl Server {
         let handshake = tokio::time::timeout(self.limits.handshake, tls.accept(stream));
         match self.unless_shut_down(handshake).await {
             // HTTP/2 only where ALPN says so: nothing is guessed from the first bytes, which a slow peer could withhold.
-            Some(Ok(Ok(stream))) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => self.http2(stream, router).await,
+            Some(Ok(Ok(stream))) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
+                self.http2(stream, router).await;
+            }
             Some(Ok(Ok(stream))) => self.http1(stream, router).await,
             Some(Ok(Err(error))) => {
                 debug!(%error, "TLS handshake failed");
@@ -218,22 +255,24 @@ impl Server {
         self.drive(connection).await;
     }
 
-    /// Runs a connection to its end: after the shutdown began it finishes what it has (HTTP/2 says GOAWAY), until it is cut off.
+    /// Runs a connection to its end: when we shut down, or it is too old, it finishes what it has (HTTP/2 says GOAWAY) in the drain
+    /// time.
     async fn drive<C: GracefulConnection<Error = hyper::Error>>(&self, connection: C) {
         let mut connection = std::pin::pin!(connection);
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
-            () = self.shutdown.cancelled() => {
+            () = self.told_to_end() => {
                 connection.as_mut().graceful_shutdown();
-                tokio::select! {
-                    ended = connection => ended,
-                    () = self.cut_off.cancelled() => Ok(()),
-                }
+                tokio::time::timeout(self.limits.drain, connection).await.unwrap_or(Ok(()))
             }
         };
         if let Err(error) = ended {
             debug!(%error, "a connection broke");
         }
+    }
+
+    async fn told_to_end(&self) {
+        self.unless_shut_down(tokio::time::sleep(self.limits.age)).await;
     }
 }
 

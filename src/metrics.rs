@@ -64,7 +64,13 @@ impl Metrics {
         let ours = Ours::register(&mut registry);
         ours.clock_skew.set(f64::NAN);
         ours.build_info.get_or_create(&[("version", version)]).set(1);
-        Self { registry, upstream, ours, started, snapshot: OnceLock::new() }
+        Self {
+            registry,
+            upstream,
+            ours,
+            started,
+            snapshot: OnceLock::new(),
+        }
     }
 
     /// Sets what is read at each scrape. Only the first call counts.
@@ -75,15 +81,23 @@ impl Metrics {
 
     /// A review was answered.
     pub fn reviewed(&self, outcome: &Outcome<'_>, took: Duration) {
-        self.upstream.latency(ReviewResult::of(outcome)).observe(took.as_secs_f64());
-        self.ours.decisions.get_or_create(&[("decision", outcome.decision()), ("reason", outcome.reason())]).inc();
+        self.upstream
+            .latency(ReviewResult::of(outcome))
+            .observe(took.as_secs_f64());
+        self.ours
+            .decisions
+            .get_or_create(&[("decision", outcome.decision()), ("reason", outcome.reason())])
+            .inc();
         match outcome {
             Outcome::Decided(Decision::NotOurs) => {
                 self.ours.foreign_tokens.inc();
             }
             Outcome::Decided(Decision::Granted(grant)) => {
                 if let Some(source) = grant.unsynced_before {
-                    self.ours.grants_before_sync.get_or_create(&[("unsynced", source.as_str())]).inc();
+                    self.ours
+                        .grants_before_sync
+                        .get_or_create(&[("unsynced", source.as_str())])
+                        .inc();
                 }
             }
             _ => {}
@@ -97,7 +111,10 @@ impl Metrics {
 
     /// Something happened to a source.
     pub fn notice(&self, notice: &Notice) {
-        self.ours.notices.get_or_create(&[("source", notice.source.as_str()), ("kind", notice.kind.as_str())]).inc();
+        self.ours
+            .notices
+            .get_or_create(&[("source", notice.source.as_str()), ("kind", notice.kind.as_str())])
+            .inc();
         match (notice.source, notice.kind) {
             (SourceId::EksConfigMap, NoticeKind::Failed) => {
                 self.upstream.configmap_watch_failures.inc();
@@ -111,15 +128,21 @@ impl Metrics {
 
     /// A changed table was published.
     pub fn published(&self, table: &MappingTable) {
-        self.ours.generation.set(i64::try_from(table.generation()).unwrap_or(i64::MAX));
+        self.ours
+            .generation
+            .set(i64::try_from(table.generation()).unwrap_or(i64::MAX));
         self.ours.swaps.inc();
     }
 
     /// The backends in use, for two gauges of upstream.
     pub fn backends(&self, order: &[SourceId]) {
         let has_file = order.contains(&SourceId::DynamicFile);
-        self.upstream.dynamic_file_only.set(i64::from(has_file && order.len() == 1));
-        self.upstream.dynamic_file_enabled.set(i64::from(has_file && order.len() > 1));
+        self.upstream
+            .dynamic_file_only
+            .set(i64::from(has_file && order.len() == 1));
+        self.upstream
+            .dynamic_file_enabled
+            .set(i64::from(has_file && order.len() > 1));
     }
 
     /// A changed file took effect so long after the time it carries.
@@ -128,7 +151,10 @@ impl Metrics {
             FileChange::Mapping => "dynamic_iam_mapping",
             FileChange::BackendMode => "dynamic_backend_mode",
         };
-        self.upstream.e2e_latency.get_or_create(&[("type", label)]).observe(seconds);
+        self.upstream
+            .e2e_latency
+            .get_or_create(&[("type", label)])
+            .observe(seconds);
     }
 
     /// EC2 was asked for instances.
@@ -164,7 +190,10 @@ impl Metrics {
     /// This certificate is served from now on; `authority_ends` is given when our own authority issued it.
     pub fn certificate_served(&self, ends: Timestamp, authority_ends: Option<Timestamp>) {
         let set = |label, at: Timestamp| {
-            self.ours.certificate_ends.get_or_create(&[("certificate", label)]).set(at.as_second());
+            self.ours
+                .certificate_ends
+                .get_or_create(&[("certificate", label)])
+                .set(at.as_second());
         };
         set("serving", ends);
         if let Some(ends) = authority_ends {
@@ -191,16 +220,26 @@ impl Metrics {
         let Snapshot { sources, clock_skew } = snapshot();
         for state in &sources {
             let entries = |label, count: usize| {
-                let gauge = self.ours.entries.get_or_create(&[("source", state.source.as_str()), ("state", label)]);
+                let gauge = self
+                    .ours
+                    .entries
+                    .get_or_create(&[("source", state.source.as_str()), ("state", label)]);
                 gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
             };
             entries("serving", state.serving.saturating_sub(state.held));
             entries("held", state.held);
             entries("invalid", state.invalid);
             let in_sync = state.synced && state.failure.is_none();
-            let since = if in_sync { now } else { state.last_heard.unwrap_or(self.started) };
+            let since = if in_sync {
+                now
+            } else {
+                state.last_heard.unwrap_or(self.started)
+            };
             let label = [("source", state.source.as_str())];
-            self.ours.out_of_sync.get_or_create(&label).set(now.saturating_duration_since(since).as_secs_f64());
+            self.ours
+                .out_of_sync
+                .get_or_create(&label)
+                .set(now.saturating_duration_since(since).as_secs_f64());
         }
         if let Some(skew) = clock_skew.and_then(|skew| i32::try_from(skew).ok()) {
             self.ours.clock_skew.set(f64::from(skew));
@@ -220,8 +259,14 @@ enum ReviewResult {
 }
 
 impl ReviewResult {
-    const ALL: [Self; 6] =
-        [Self::Malformed, Self::Invalid, Self::StsError, Self::StsThrottling, Self::Unknown, Self::Success];
+    const ALL: [Self; 6] = [
+        Self::Malformed,
+        Self::Invalid,
+        Self::StsError,
+        Self::StsThrottling,
+        Self::Unknown,
+        Self::Success,
+    ];
 
     fn of(outcome: &Outcome<'_>) -> Self {
         use crate::authn::{Denial, Outage};
@@ -255,16 +300,28 @@ impl ReviewResult {
 
 impl StsObserver for Metrics {
     fn response(&self, code: u16, region: &'static str, seconds: f64) {
-        self.upstream.sts_responses.get_or_create(&([("ResponseCode", code)], [("StsRegion", region)])).inc();
-        self.ours.sts_latency.get_or_create(&[("StsRegion", region)]).observe(seconds);
+        self.upstream
+            .sts_responses
+            .get_or_create(&([("ResponseCode", code)], [("StsRegion", region)]))
+            .inc();
+        self.ours
+            .sts_latency
+            .get_or_create(&[("StsRegion", region)])
+            .observe(seconds);
     }
 
     fn connection_failure(&self, region: &'static str) {
-        self.upstream.sts_connection_failures.get_or_create(&[("StsRegion", region)]).inc();
+        self.upstream
+            .sts_connection_failures
+            .get_or_create(&[("StsRegion", region)])
+            .inc();
     }
 
     fn throttled(&self, region: &'static str) {
-        self.upstream.sts_throttling.get_or_create(&[("StsRegion", region)]).inc();
+        self.upstream
+            .sts_throttling
+            .get_or_create(&[("StsRegion", region)])
+            .inc();
     }
 
     fn cache_hit(&self, kind: CacheHit) {
@@ -273,5 +330,4 @@ impl StsObserver for Metrics {
 }
 
 #[cfg(test)]
-#[path = "metrics/tests.rs"]
 mod tests;

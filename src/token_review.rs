@@ -46,7 +46,10 @@ pub struct TokenReview<'a> {
 impl fmt::Debug for TokenReview<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { version, audiences, .. } = self;
-        f.debug_struct("TokenReview").field("version", version).field("audiences", audiences).finish_non_exhaustive()
+        f.debug_struct("TokenReview")
+            .field("version", version)
+            .field("audiences", audiences)
+            .finish_non_exhaustive()
     }
 }
 
@@ -115,7 +118,11 @@ impl<'a> TokenReview<'a> {
         if request.spec.token.is_empty() {
             return Err(ReviewError::NoToken);
         }
-        Ok(Self { version, token: request.spec.token, audiences: request.spec.audiences.unwrap_or_default() })
+        Ok(Self {
+            version,
+            token: request.spec.token,
+            audiences: request.spec.audiences.unwrap_or_default(),
+        })
     }
 }
 
@@ -183,16 +190,36 @@ impl<'a> Extra<'a> {
 impl<'a> TokenReviewReply<'a> {
     /// The token is this user's. Without `audiences` the API server applies its own.
     pub fn authenticated(version: ApiVersion, user: User<'a>, audiences: &'a [&'a str]) -> Self {
-        Self::new(version, TokenReviewStatus { authenticated: true, user: Some(user), audiences, error: None })
+        Self::new(
+            version,
+            TokenReviewStatus {
+                authenticated: true,
+                user: Some(user),
+                audiences,
+                error: None,
+            },
+        )
     }
 
     /// The token is nobody's. Without `error` the API server remembers that.
     pub fn refused(version: ApiVersion, error: Option<&'a str>) -> Self {
-        Self::new(version, TokenReviewStatus { authenticated: false, user: None, audiences: &[], error })
+        Self::new(
+            version,
+            TokenReviewStatus {
+                authenticated: false,
+                user: None,
+                audiences: &[],
+                error,
+            },
+        )
     }
 
     fn new(version: ApiVersion, status: TokenReviewStatus<'a>) -> Self {
-        Self { kind: "TokenReview", api_version: version.as_str(), status }
+        Self {
+            kind: "TokenReview",
+            api_version: version.as_str(),
+            status,
+        }
     }
 }
 
@@ -235,7 +262,16 @@ impl<'a> Status<'a> {
 
     fn failure(message: &'a str, reason: &'static str, code: u16, details: Option<Details>) -> Self {
         let metadata = Empty {};
-        Self { kind: "Status", api_version: "v1", metadata, status: "Failure", message, reason, details, code }
+        Self {
+            kind: "Status",
+            api_version: "v1",
+            metadata,
+            status: "Failure",
+            message,
+            reason,
+            details,
+            code,
+        }
     }
 }
 
@@ -250,14 +286,18 @@ pub fn message(text: impl fmt::Display) -> String {
     if !is_secret(&text) {
         return text;
     }
-    let words = text.split(' ').map(|word| if is_secret(word) { "(redacted)" } else { word });
+    let words = text
+        .split(' ')
+        .map(|word| if is_secret(word) { "(redacted)" } else { word });
     let mut clean = words.collect::<Vec<_>>().join(" ");
     clean.truncate(MAX_MESSAGE_BYTES);
     clean
 }
 
 fn is_secret(text: &str) -> bool {
-    ["://", "k8s-aws-v1.", "X-Amz-"].iter().any(|secret| text.contains(secret))
+    ["://", "k8s-aws-v1.", "X-Amz-"]
+        .iter()
+        .any(|secret| text.contains(secret))
 }
 
 struct Cut(String);
@@ -296,17 +336,34 @@ mod tests {
 
     #[test]
     fn refuses_everything_else() {
-        let v1 = |spec: &str| format!(r#"{{"kind":"TokenReview","apiVersion":"authentication.k8s.io/v1","spec":{spec}}}"#);
+        let v1 =
+            |spec: &str| format!(r#"{{"kind":"TokenReview","apiVersion":"authentication.k8s.io/v1","spec":{spec}}}"#);
         assert!(TokenReview::parse(v1(r#"{"token":"t","audiences":null}"#).as_bytes()).is_ok());
         assert_eq!(error(""), Some(ReviewError::Empty));
-        for body in [" ", "null", "[]", "{}", "{", &v1("{}{}"), &v1("null"), &v1(r#"{"token":1}"#)] {
+        for body in [
+            " ",
+            "null",
+            "[]",
+            "{}",
+            "{",
+            &v1("{}{}"),
+            &v1("null"),
+            &v1(r#"{"token":1}"#),
+        ] {
             assert_eq!(error(body), Some(ReviewError::Shape), "{body}");
         }
         assert_eq!(error(&v1(r#"{"token":"a","token":"b"}"#)), Some(ReviewError::Shape));
         assert_eq!(error(&v1(r#"{"token":""}"#)), Some(ReviewError::NoToken));
         assert_eq!(error(&v1("{}")), Some(ReviewError::NoToken));
-        for head in [r#""kind":"TokenReview""#, r#""kind":"Pod","apiVersion":"authentication.k8s.io/v1""#] {
-            assert_eq!(error(&format!(r#"{{{head},"spec":{{"token":"t"}}}}"#)), Some(ReviewError::Kind), "{head}");
+        for head in [
+            r#""kind":"TokenReview""#,
+            r#""kind":"Pod","apiVersion":"authentication.k8s.io/v1""#,
+        ] {
+            assert_eq!(
+                error(&format!(r#"{{{head},"spec":{{"token":"t"}}}}"#)),
+                Some(ReviewError::Kind),
+                "{head}"
+            );
         }
     }
 
@@ -317,14 +374,20 @@ mod tests {
             "reason": "ServiceUnavailable", "details": {"retryAfterSeconds": 1}, "code": 503});
         assert_eq!(status, expected);
         let busy = serde_json::to_value(Status::too_many_requests("why")).expect("JSON");
-        assert_eq!((&busy["code"], &busy["reason"], busy.get("details")), (&json!(429), &json!("TooManyRequests"), None));
+        assert_eq!(
+            (&busy["code"], &busy["reason"], busy.get("details")),
+            (&json!(429), &json!("TooManyRequests"), None)
+        );
     }
 
     #[test]
     fn messages_are_short_printable_and_hold_no_secret() {
         assert_eq!(message("no\nmapping für"), "no?mapping f?r");
         assert_eq!(message("x".repeat(1000)).len(), MAX_MESSAGE_BYTES);
-        assert_eq!(message("GET https://sts/?X=1 failed for k8s-aws-v1.abc now"), "GET (redacted) failed for (redacted) now");
+        assert_eq!(
+            message("GET https://sts/?X=1 failed for k8s-aws-v1.abc now"),
+            "GET (redacted) failed for (redacted) now"
+        );
         assert!(message(format!("{} https://a b", "a ".repeat(120))).len() <= MAX_MESSAGE_BYTES);
     }
 }

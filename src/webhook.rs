@@ -120,7 +120,9 @@ where
     let webhook = Webhook {
         bodies: Semaphore::new(state.limits.bodies),
         reviews: Semaphore::new(state.limits.reviews),
-        replies: Replies { legacy: state.options.legacy_status_codes },
+        replies: Replies {
+            legacy: state.options.legacy_status_codes,
+        },
         state,
     };
     // `any`, because a wrong method gets a reason too.
@@ -140,7 +142,9 @@ struct Webhook<S, D> {
 
 async fn metrics<S, D>(State(webhook): State<Arc<Webhook<S, D>>>) -> Response {
     let mut response = Response::new(Body::from(webhook.state.audit.metrics().exposition()));
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(EXPOSITION_TYPE));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(EXPOSITION_TYPE));
     response
 }
 
@@ -171,7 +175,9 @@ impl<S: GetCallerIdentity, D: PrivateDnsNames> Webhook<S, D> {
             let _place = self.bodies.acquire().await.map_err(|_| BodyError::Slow)?;
             body::collect(request.into_body(), limits.body_bytes).await
         };
-        tokio::time::timeout(limits.body_deadline, read).await.unwrap_or(Err(BodyError::Slow))
+        tokio::time::timeout(limits.body_deadline, read)
+            .await
+            .unwrap_or(Err(BodyError::Slow))
     }
 
     async fn answer(&self, review: &TokenReview<'_>, started: Instant) -> Response {
@@ -187,7 +193,12 @@ impl<S: GetCallerIdentity, D: PrivateDnsNames> Webhook<S, D> {
         let Ok(decision) = tokio::time::timeout(self.state.limits.review_deadline, decision).await else {
             return self.finish(review, &Outcome::TimedOut, &[], started);
         };
-        self.finish(review, &Outcome::Decided(&decision), &audiences.unwrap_or_default(), started)
+        self.finish(
+            review,
+            &Outcome::Decided(&decision),
+            &audiences.unwrap_or_default(),
+            started,
+        )
     }
 
     /// The audiences to answer with; `None` when the review asks for none of ours.
@@ -196,7 +207,11 @@ impl<S: GetCallerIdentity, D: PrivateDnsNames> Webhook<S, D> {
         if ours.is_empty() {
             return Some(Vec::new());
         }
-        let both = review.audiences.iter().map(AsRef::as_ref).filter(|asked| ours.iter().any(|own| own == asked));
+        let both = review
+            .audiences
+            .iter()
+            .map(AsRef::as_ref)
+            .filter(|asked| ours.iter().any(|own| own == asked));
         let both: Vec<&str> = both.collect();
         (!both.is_empty()).then_some(both)
     }
@@ -215,21 +230,29 @@ impl<S: GetCallerIdentity, D: PrivateDnsNames> Webhook<S, D> {
         authenticate(token, table, &context, &state.sts, &state.dns_names).await
     }
 
-    fn finish(&self, review: &TokenReview<'_>, outcome: &Outcome<'_>, audiences: &[&str], started: Instant) -> Response {
+    fn finish(
+        &self,
+        review: &TokenReview<'_>,
+        outcome: &Outcome<'_>,
+        audiences: &[&str],
+        started: Instant,
+    ) -> Response {
         let audit = &*self.state.audit;
         let message = reply::message_of(outcome, || audit.clock_skew());
         audit.reviewed(outcome, &message, started.elapsed());
         let scrubbed = &self.state.options.scrubbed_accounts;
-        self.replies.reply(review.version, outcome, &message, audiences, scrubbed)
+        self.replies
+            .reply(review.version, outcome, &message, audiences, scrubbed)
     }
 
     fn malformed(&self, error: BodyError, started: Instant) -> Response {
         let message = error.to_string();
-        self.state.audit.reviewed(&Outcome::Malformed(error.reason()), &message, started.elapsed());
+        self.state
+            .audit
+            .reviewed(&Outcome::Malformed(error.reason()), &message, started.elapsed());
         reply::plain(error.status(), message, (error == BodyError::Method).then_some("POST"))
     }
 }
 
 #[cfg(test)]
-#[path = "webhook/tests.rs"]
 mod tests;

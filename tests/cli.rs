@@ -4,6 +4,10 @@
 
 use std::path::PathBuf;
 use std::process::{Command, Output};
+use std::time::Duration;
+
+use kit::builders::Mappings;
+use kit::{Authenticator, Principal, StsDouble};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_aws-iam-authenticator");
 
@@ -135,4 +139,70 @@ fn init_writes_where_the_feature_gate_says() {
     for name in ["cert.pem", "key.pem", "ca.pem"] {
         assert!(std::path::Path::new(&state).join(name).exists(), "{name}");
     }
+}
+
+/// The program in every role: its tokens, by its own keys and for an assumed role, let in at its own server.
+#[tokio::test]
+async fn tokens_of_ours_are_let_in_by_the_server() {
+    const ACCOUNT: &str = "123456789012";
+    let sts = StsDouble::start();
+    let alice = sts.add(Principal::user(ACCOUNT, "alice"));
+    let bob = sts.add(Principal::assumed_role(ACCOUNT, "Dev", "bob"));
+    let config = Mappings::new().user(&alice.arn, "alice", &["ops"]).role(
+        &format!("arn:aws:iam::{ACCOUNT}:role/Admin"),
+        "admin:{{SessionName}}",
+        &["admins"],
+    );
+    let path = folder("server").join("config.yaml");
+    std::fs::write(&path, config.config_yaml()).unwrap();
+    let server = Authenticator::builder(PROGRAM).sts(&sts).config_file(&path).start();
+    server.wait_ready().await;
+
+    let token = |who: &Principal, args: &[&str]| {
+        let environment = [
+            who.env(),
+            sts.env(),
+            vec![("AWS_REGION".to_owned(), "us-east-1".to_owned())],
+        ]
+        .concat();
+        let environment: Vec<_> = environment
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        let output = run(
+            &[&["token", "-i", "kit.example", "--token-only"], args].concat(),
+            &environment,
+        );
+        (
+            String::from_utf8(output.stdout).unwrap().trim().to_owned(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
+    };
+    let role = format!("arn:aws:iam::{ACCOUNT}:role/Admin");
+    let cases: [(&Principal, &[&str], &str); 3] = [
+        (&alice, &[], "alice"),
+        (&alice, &["-r", &role, "-s", "nightly"], "admin:nightly"),
+        (&bob, &["-r", &role, "--forward-session-name"], "admin:bob"),
+    ];
+    for (who, args, username) in cases {
+        let (token, errors) = token(who, args);
+        let reply = server.authenticate(&token).await;
+        assert_eq!(reply.username(), Some(username), "{args:?}: {errors} {reply:?}");
+    }
+    sts.deny_role(&role);
+    let (_, errors) = token(&alice, &["-r", &role]);
+    assert!(
+        errors.starts_with("error: cannot assume the role") && errors.contains("not authorized"),
+        "{errors}"
+    );
+
+    server.terminate();
+    assert!(
+        server
+            .wait_exit(Duration::from_secs(5))
+            .await
+            .is_some_and(|status| status.success()),
+        "{}",
+        server.log()
+    );
 }

@@ -31,7 +31,7 @@ async fn a_change_in_place_is_seen_and_a_rewrite_of_the_same_is_not() {
     assert_eq!(run.role().await, "c");
 }
 
-/// How the kubelet updates a mounted ConfigMap: `config.yaml -> ..data/config.yaml`, `..data -> ..1`, then `..data` is
+/// How the kubelet updates a mounted `ConfigMap`: `config.yaml -> ..data/config.yaml`, `..data -> ..1`, then `..data` is
 /// replaced by a rename.
 #[tokio::test]
 async fn a_swap_of_the_symlink_is_seen() {
@@ -153,7 +153,7 @@ impl Run {
     }
 
     async fn update(&mut self) -> SourceUpdate {
-        timeout(Duration::from_secs(60), self.updates.recv())
+        timeout(Duration::from_mins(1), self.updates.recv())
             .await
             .expect("in time")
             .expect("an update")

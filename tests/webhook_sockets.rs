@@ -1,6 +1,12 @@
 //! The webhook over real sockets: what only a listener can get wrong. The replies themselves are tested beside `webhook.rs`.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests"
+)]
 #![allow(clippy::disallowed_methods, reason = "tests start tasks and read the clock")]
 
 use std::io;
@@ -47,7 +53,8 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 
-const MAPPING: &str = "server: {mapUsers: [{userARN: 'arn:aws:iam::123456789012:user/Bob', username: bob, groups: []}]}";
+const MAPPING: &str =
+    "server: {mapUsers: [{userARN: 'arn:aws:iam::123456789012:user/Bob', username: bob, groups: []}]}";
 
 /// Vouches for Bob after a while.
 struct Sts(Duration);
@@ -55,7 +62,12 @@ struct Sts(Duration);
 impl GetCallerIdentity for Sts {
     async fn get_caller_identity(&self, _: &PresignedRequest) -> Result<Arc<Identity>, StsError> {
         tokio::time::sleep(self.0).await;
-        let bob = Identity::new("123456789012", "arn:aws:iam::123456789012:user/Bob", "AIDABOB", "AKIAIOSFODNN7EXAMPLE");
+        let bob = Identity::new(
+            "123456789012",
+            "arn:aws:iam::123456789012:user/Bob",
+            "AIDABOB",
+            "AKIAIOSFODNN7EXAMPLE",
+        );
         Ok(Arc::new(bob.unwrap()))
     }
 }
@@ -74,7 +86,13 @@ fn metrics() -> Arc<Metrics> {
 
 fn value(metrics: &Metrics, name: &str) -> i64 {
     let text = metrics.exposition();
-    let line = |line: &str| line.strip_prefix("aws_iam_authenticator_")?.strip_prefix(name)?.trim().parse().ok();
+    let line = |line: &str| {
+        line.strip_prefix("aws_iam_authenticator_")?
+            .strip_prefix(name)?
+            .trim()
+            .parse()
+            .ok()
+    };
     text.lines().find_map(line).expect(name)
 }
 
@@ -96,16 +114,24 @@ impl Drop for Directory {
 
 fn webhook(sts: Duration) -> Router {
     let mut index = Index::new(&[SourceId::MountedFile], Arc::default());
-    index.update(SourceUpdate::Content(SourceId::MountedFile, Some(read_config_file(MAPPING))), Instant::now());
+    index.update(
+        SourceUpdate::Content(SourceId::MountedFile, Some(read_config_file(MAPPING))),
+        Instant::now(),
+    );
     let endpoints = StsEndpointPolicy::new(Partition::Aws, None, &[]).unwrap();
     router(WebhookState {
         table: LiveTable::new(index.publish().unwrap()),
         sts: Sts(sts),
         dns_names: NoEc2,
-        tokens: Arc::new(ArcSwapOption::from_pointee(TokenPolicy::new(endpoints, "cluster").unwrap())),
+        tokens: Arc::new(ArcSwapOption::from_pointee(
+            TokenPolicy::new(endpoints, "cluster").unwrap(),
+        )),
         mappings: Arc::default(),
         options: WebhookOptions::default(),
-        settle: Settle { started: tokio::time::Instant::now(), timeout: Duration::from_secs(30) },
+        settle: Settle {
+            started: tokio::time::Instant::now(),
+            timeout: Duration::from_secs(30),
+        },
         limits: ReviewLimits::default(),
         audit: Arc::new(Audit::new(metrics(), Vec::new(), || None)),
         now: Timestamp::now,
@@ -147,10 +173,23 @@ impl Served {
         let tls = server_config(reloader.certificate(), client_ca.map(str::as_bytes)).unwrap();
         let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = tcp.local_addr().unwrap();
-        let listener = Listener { tcp, tls: Some(tls), limits, metrics: Arc::clone(&metrics) };
+        let listener = Listener {
+            tcp,
+            tls: Some(tls),
+            limits,
+            metrics: Arc::clone(&metrics),
+        };
         let (router, shutdown) = (webhook(sts), CancellationToken::new());
         let task = tokio::spawn(listener.serve(move |_| router.clone(), shutdown.clone()));
-        Self { address, trust_pem: loaded.trust_pem, metrics, shutdown, task, reloader, directory }
+        Self {
+            address,
+            trust_pem: loaded.trust_pem,
+            metrics,
+            shutdown,
+            task,
+            reloader,
+            directory,
+        }
     }
 
     async fn default() -> Self {
@@ -159,15 +198,21 @@ impl Served {
 
     fn config(&self, alpn: &[u8], identity: Option<(&str, &str)>) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(self.trust_pem.as_bytes()).unwrap()).unwrap();
+        roots
+            .add(CertificateDer::from_pem_slice(self.trust_pem.as_bytes()).unwrap())
+            .unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap();
         let builder = builder.with_root_certificates(roots);
         let mut config = match identity {
             None => builder.with_no_client_auth(),
             Some((cert, key)) => {
                 let cert = CertificateDer::from_pem_slice(cert.as_bytes()).unwrap();
-                builder.with_client_auth_cert(vec![cert], PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap()).unwrap()
+                builder
+                    .with_client_auth_cert(vec![cert], PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap())
+                    .unwrap()
             }
         };
         config.alpn_protocols = vec![alpn.to_vec()];
@@ -180,7 +225,9 @@ impl Served {
 
     async fn tls_as(&self, config: Arc<ClientConfig>) -> io::Result<TlsStream<TcpStream>> {
         let tcp = TcpStream::connect(self.address).await?;
-        TlsConnector::from(config).connect(ServerName::try_from("localhost").unwrap(), tcp).await
+        TlsConnector::from(config)
+            .connect(ServerName::try_from("localhost").unwrap(), tcp)
+            .await
     }
 
     async fn http1(&self) -> http1::SendRequest<Full<Bytes>> {
@@ -192,7 +239,9 @@ impl Served {
 
     async fn http2(&self) -> http2::SendRequest<Full<Bytes>> {
         let stream = self.tls(b"h2").await.unwrap();
-        let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+        let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
         tokio::spawn(connection);
         sender
     }
@@ -208,11 +257,19 @@ impl Served {
 }
 
 fn settings(directory: &Path, renew: bool) -> CertificateSettings {
-    CertificateSettings { state_dir: directory.to_owned(), hostname: "localhost".to_owned(), address: None, renew }
+    CertificateSettings {
+        state_dir: directory.to_owned(),
+        hostname: "localhost".to_owned(),
+        address: None,
+        renew,
+    }
 }
 
 fn request(body: impl Into<Bytes>) -> Request<Full<Bytes>> {
-    Request::post("https://localhost/authenticate").header("host", "localhost").body(Full::new(body.into())).unwrap()
+    Request::post("https://localhost/authenticate")
+        .header("host", "localhost")
+        .body(Full::new(body.into()))
+        .unwrap()
 }
 
 async fn text(response: hyper::Result<Response<Incoming>>) -> (u16, String) {
@@ -227,7 +284,9 @@ async fn until_closed(mut stream: impl tokio::io::AsyncRead + Unpin) -> Duration
     let began = Instant::now();
     let mut bytes = Vec::new();
     // An answer before the end is fine, an error is an end too.
-    let _ = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut bytes)).await.expect("closed");
+    let _ = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut bytes))
+        .await
+        .expect("closed");
     began.elapsed()
 }
 
@@ -240,7 +299,10 @@ async fn both_protocols_and_many_reviews_on_one_connection() {
         http1.ready().await.unwrap();
         let (status, body) = text(http1.send_request(request(review())).await).await;
         assert_eq!(status, 200);
-        assert!(body.contains(r#""authenticated":true,"user":{"username":"bob""#), "{body}");
+        assert!(
+            body.contains(r#""authenticated":true,"user":{"username":"bob""#),
+            "{body}"
+        );
     }
     let many = (0..20).map(|_| {
         let mut http2 = http2.clone();
@@ -250,7 +312,10 @@ async fn both_protocols_and_many_reviews_on_one_connection() {
         assert!(status == 200 && body.contains(r#""username":"bob""#), "{body}");
     }
     assert_eq!(value(&served.metrics, "connections"), 2);
-    assert!(served.stop().await < Duration::from_secs(1), "idle connections hold nothing up");
+    assert!(
+        served.stop().await < Duration::from_secs(1),
+        "idle connections hold nothing up"
+    );
 }
 
 #[tokio::test]
@@ -275,7 +340,11 @@ async fn a_large_body_or_head_is_refused() {
 #[tokio::test]
 async fn slow_peers_are_let_go() {
     let wait = Duration::from_millis(300);
-    let limits = Limits { handshake: wait, header_read: wait, ..Limits::default() };
+    let limits = Limits {
+        handshake: wait,
+        header_read: wait,
+        ..Limits::default()
+    };
     let served = Served::start(limits, Duration::ZERO, None).await;
     let silent = TcpStream::connect(served.address).await.unwrap();
     assert!((wait..wait * 10).contains(&until_closed(silent).await));
@@ -299,18 +368,28 @@ async fn garbage_harms_nobody() {
     stream.write_all(&[0xff; 1000]).await.unwrap();
     until_closed(stream).await;
     drop(TcpStream::connect(served.address).await.unwrap());
-    assert_eq!(text(served.http1().await.send_request(request(review())).await).await.0, 200);
+    assert_eq!(
+        text(served.http1().await.send_request(request(review())).await).await.0,
+        200
+    );
     served.stop().await;
 }
 
 #[tokio::test]
 async fn connections_are_bounded_and_the_next_waits() {
-    let limits = Limits { connections: 1, header_read: Duration::from_secs(1), ..Limits::default() };
+    let limits = Limits {
+        connections: 1,
+        header_read: Duration::from_secs(1),
+        ..Limits::default()
+    };
     let served = Served::start(limits, Duration::ZERO, None).await;
     let first = served.tls(b"http/1.1").await.unwrap();
     let began = Instant::now();
     let mut second = served.http1().await;
-    assert!(began.elapsed() >= Duration::from_millis(900), "it had to wait for the first, which is idle, to be let go");
+    assert!(
+        began.elapsed() >= Duration::from_millis(900),
+        "it had to wait for the first, which is idle, to be let go"
+    );
     assert_eq!(text(second.send_request(request(review())).await).await.0, 200);
     drop(first);
     served.stop().await;
@@ -321,14 +400,20 @@ async fn a_shutdown_answers_what_was_asked() {
     let served = Served::start(Limits::default(), Duration::from_millis(700), None).await;
     let (mut http1, mut http2) = (served.http1().await, served.http2().await);
     let asked = tokio::spawn(async move {
-        let both = tokio::join!(http1.send_request(request(review())), http2.send_request(request(review())));
+        let both = tokio::join!(
+            http1.send_request(request(review())),
+            http2.send_request(request(review()))
+        );
         (text(both.0).await.0, text(both.1).await.0)
     });
     let half_way_in = TcpStream::connect(served.address).await.unwrap();
     tokio::time::sleep(Duration::from_millis(200)).await;
     let address = served.address;
     let took = served.stop().await;
-    assert!((Duration::from_millis(300)..Duration::from_secs(3)).contains(&took), "{took:?}");
+    assert!(
+        (Duration::from_millis(300)..Duration::from_secs(3)).contains(&took),
+        "{took:?}"
+    );
     assert_eq!(asked.await.unwrap(), (200, 200));
     assert!(TcpStream::connect(address).await.is_err(), "the port is free");
     drop(half_way_in);
@@ -336,14 +421,45 @@ async fn a_shutdown_answers_what_was_asked() {
 
 #[tokio::test]
 async fn a_shutdown_does_not_wait_forever() {
-    let limits = Limits { drain: Duration::from_millis(500), ..Limits::default() };
+    let limits = Limits {
+        drain: Duration::from_millis(500),
+        ..Limits::default()
+    };
     let served = Served::start(limits, Duration::from_secs(15), None).await;
     let mut http2 = served.http2().await;
     let asked = tokio::spawn(async move { http2.send_request(request(review())).await.is_err() });
     tokio::time::sleep(Duration::from_millis(200)).await;
     let took = served.stop().await;
-    assert!((Duration::from_millis(500)..Duration::from_secs(3)).contains(&took), "{took:?}");
+    assert!(
+        (Duration::from_millis(500)..Duration::from_secs(3)).contains(&took),
+        "{took:?}"
+    );
     assert!(asked.await.unwrap());
+}
+
+#[tokio::test]
+async fn a_connection_does_not_last_forever() {
+    let limits = Limits {
+        age: Duration::from_millis(300),
+        drain: Duration::from_millis(300),
+        ..Limits::default()
+    };
+    let served = Served::start(limits, Duration::from_millis(400), None).await;
+    let (mut http1, mut http2) = (served.http1().await, served.http2().await);
+    // What was asked before is answered after.
+    let both = tokio::join!(
+        http1.send_request(request(review())),
+        http2.send_request(request(review()))
+    );
+    assert_eq!((text(both.0).await.0, text(both.1).await.0), (200, 200));
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(value(&served.metrics, "connections"), 0);
+    // A peer that answers nothing holds its place no longer than age and drain together.
+    let deaf = served.tls(b"h2").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(900)).await;
+    assert_eq!(value(&served.metrics, "connections"), 0);
+    drop(deaf);
+    served.stop().await;
 }
 
 #[tokio::test]
@@ -353,8 +469,14 @@ async fn a_new_certificate_touches_no_open_connection() {
     let leaf = |stream: &TlsStream<TcpStream>| stream.get_ref().1.peer_certificates().unwrap()[0].clone();
     let old = leaf(&served.tls(b"h2").await.unwrap());
     // Another name is needed, as after a restart: the file changes.
-    load_or_make(&CertificateSettings { hostname: "other".to_owned(), ..settings(&served.directory.0, true) }, Timestamp::now())
-        .unwrap();
+    load_or_make(
+        &CertificateSettings {
+            hostname: "other".to_owned(),
+            ..settings(&served.directory.0, true)
+        },
+        Timestamp::now(),
+    )
+    .unwrap();
     served.reloader.look(Timestamp::now());
     let new = leaf(&served.tls(b"h2").await.unwrap());
     assert_ne!(old, new);
@@ -369,7 +491,10 @@ async fn with_a_client_authority_only_its_clients_get_in() {
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let ca = rcgen::CertifiedIssuer::self_signed(params, key).unwrap();
     let client_key = rcgen::KeyPair::generate().unwrap();
-    let client = rcgen::CertificateParams::new(vec!["apiserver".to_owned()]).unwrap().signed_by(&client_key, &ca).unwrap();
+    let client = rcgen::CertificateParams::new(vec!["apiserver".to_owned()])
+        .unwrap()
+        .signed_by(&client_key, &ca)
+        .unwrap();
 
     let served = Served::start(Limits::default(), Duration::ZERO, Some(&ca.pem())).await;
     // TLS 1.3 tells a client only after its own handshake that it is not welcome.
@@ -388,14 +513,27 @@ async fn with_a_client_authority_only_its_clients_get_in() {
 
 #[tokio::test]
 async fn the_health_port_by_the_same_listener() {
-    let (_sender, readiness) = watch::channel(Readiness { missing: vec!["the cluster ID".to_owned()] });
-    let state = AdminState { readiness, metrics: metrics() };
+    let (_sender, readiness) = watch::channel(Readiness {
+        missing: vec!["the cluster ID".to_owned()],
+    });
+    let state = AdminState {
+        readiness,
+        metrics: metrics(),
+    };
     let probes = admin::router(state.clone(), View::Probes);
     let everything = admin::router(state, View::Everything);
     let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = tcp.local_addr().unwrap();
-    let limits = Limits { header_read: Duration::from_millis(300), ..Limits::default() };
-    let listener = Listener { tcp, tls: None, limits, metrics: metrics() };
+    let limits = Limits {
+        header_read: Duration::from_millis(300),
+        ..Limits::probes()
+    };
+    let listener = Listener {
+        tcp,
+        tls: None,
+        limits,
+        metrics: metrics(),
+    };
     let shutdown = CancellationToken::new();
     let router_for = move |peer| match View::of(peer) {
         View::Probes => probes.clone(),
@@ -403,14 +541,21 @@ async fn the_health_port_by_the_same_listener() {
     };
     let task = tokio::spawn(listener.serve(router_for, shutdown.clone()));
     let get = async |path: &str| {
-        let (mut sender, connection) =
-            http1::handshake(TokioIo::new(TcpStream::connect(address).await.unwrap())).await.unwrap();
+        let (mut sender, connection) = http1::handshake(TokioIo::new(TcpStream::connect(address).await.unwrap()))
+            .await
+            .unwrap();
         tokio::spawn(connection);
-        let request = Request::get(path).header("host", "x").body(Full::new(Bytes::new())).unwrap();
+        let request = Request::get(path)
+            .header("host", "x")
+            .body(Full::new(Bytes::new()))
+            .unwrap();
         text(sender.send_request(request).await).await
     };
     assert_eq!(get("/livez").await, (200, "ok".to_owned()));
-    assert_eq!(get("/readyz?verbose").await, (503, "[-] the cluster ID\nnot ready\n".to_owned()));
+    assert_eq!(
+        get("/readyz?verbose").await,
+        (503, "[-] the cluster ID\nnot ready\n".to_owned())
+    );
     assert!(get("/metrics").await.1.ends_with("# EOF\n"));
     let mut slow = TcpStream::connect(address).await.unwrap();
     slow.write_all(b"GET /hea").await.unwrap();

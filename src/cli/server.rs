@@ -202,7 +202,7 @@ fn spawn_health(
     let listener = Listener {
         tcp,
         tls: None,
-        limits: Limits::default(),
+        limits: Limits::probes(),
         metrics: Arc::clone(metrics),
     };
     let view = move |peer: SocketAddr| match View::of(peer) {
@@ -221,7 +221,7 @@ fn log_listening(protocol: &str, tcp: &TcpListener) {
 
 /// Each source is a task of its own: none waits for another.
 async fn spawn_sources(supervisor: &mut Supervisor, config: &ServerConfig, updates: &mpsc::Sender<SourceUpdate>) {
-    let connector = Connector::new(config.kube.kubeconfig.clone(), config.kube.master.clone());
+    let connector = Connector::new(config.api_server.kubeconfig.clone(), config.api_server.master.clone());
     for source in config.backend_modes.iter().copied() {
         let (connector, updates, cancel) = (connector.clone(), updates.clone(), supervisor.cancel_token());
         let config_map = |name: &str, parse| Watched {

@@ -43,7 +43,7 @@ pub struct Bind {
 
 /// How to reach the API server.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct KubeSettings {
+pub struct ApiServer {
     /// A kubeconfig file; without it the service account of the pod.
     pub kubeconfig: Option<PathBuf>,
     /// The URL of the API server, in place of the kubeconfig's.
@@ -98,7 +98,7 @@ pub struct ServerConfig {
     /// The plain-HTTP listener of probes and metrics.
     pub health: Bind,
     /// The API server.
-    pub kube: KubeSettings,
+    pub api_server: ApiServer,
     /// How long a verified identity is remembered.
     pub identity_cache_ttl: Duration,
     /// Whether it serves until its token ends while STS is unreachable.
@@ -168,7 +168,7 @@ impl ServerConfig {
                 address: reader.parsed(Setting::HealthAddress, None, value::address),
                 port: reader.parsed(Setting::HealthPort, DEFAULT_HEALTH_PORT, value::port),
             },
-            kube: kube(&mut reader),
+            api_server: api_server(&mut reader),
             identity_cache_ttl: reader.parsed(Setting::IdentityCacheTtl, DEFAULT_IDENTITY_CACHE_TTL, value::duration),
             identity_outage_grace: reader.flag(Setting::IdentityOutageGrace, true),
             source_sync_timeout: reader.parsed(
@@ -313,8 +313,8 @@ fn policy(reader: &mut Reader<'_>, low: &Low) -> MappingPolicy {
     }
 }
 
-fn kube(reader: &mut Reader<'_>) -> KubeSettings {
-    KubeSettings {
+fn api_server(reader: &mut Reader<'_>) -> ApiServer {
+    ApiServer {
         kubeconfig: reader.text(Setting::Kubeconfig).map(Into::into),
         master: reader.text(Setting::Master),
     }

@@ -1,6 +1,6 @@
 //! An object as the API server has it, reduced while it is read.
 //!
-//! Two things that the derived type cannot do: what is not needed (managed fields, annotations, status) is never kept,
+//! Two things that the derived type cannot do: what is not needed (managed fields, annotations) is never kept,
 //! so that a list of 100 000 objects stays small; and an object that was stored under an older, looser definition is
 //! one invalid object, where the derived type would fail the whole list.
 
@@ -12,7 +12,7 @@ use kube::Resource;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{IAMIdentityMapping, IAMIdentityMappingSpec, SsoSpec, mapping};
+use super::{IAMIdentityMapping, IAMIdentityMappingSpec, SsoSpec, mapping, status};
 use crate::mapping::MappingError;
 use crate::mapping::index::{Object, Stored};
 
@@ -30,6 +30,8 @@ struct Wire {
     metadata: WireMeta,
     #[serde(default)]
     spec: Value,
+    #[serde(default)]
+    status: Value,
 }
 
 #[derive(Deserialize)]
@@ -38,6 +40,8 @@ struct WireMeta {
     #[serde(default)]
     name: String,
     resource_version: Option<String>,
+    #[serde(default)]
+    generation: i64,
     creation_timestamp: Option<Time>,
 }
 
@@ -46,6 +50,12 @@ impl From<Wire> for StoredMapping {
         let name: Arc<str> = wire.metadata.name.into();
         let created = wire.metadata.creation_timestamp.map_or(0, |time| time.0.as_second());
         let mapping = read_spec(&wire.spec).and_then(|spec| mapping(Arc::clone(&name), created, &spec));
+        let version = wire.metadata.resource_version.as_deref();
+        let stored = Stored {
+            generation: wire.metadata.generation,
+            resource_version: version.and_then(|version| version.parse().ok()).unwrap_or_default(),
+            status: status::view(&wire.status).digest(),
+        };
         // A watch is resumed from the version of the last object that it brought.
         let metadata = ObjectMeta {
             resource_version: wire.metadata.resource_version,
@@ -53,7 +63,7 @@ impl From<Wire> for StoredMapping {
         };
         Self {
             metadata,
-            object: Object { name, mapping, stored: Stored::default() },
+            object: Object { name, mapping, stored },
         }
     }
 }
@@ -187,6 +197,7 @@ mod tests {
         let metadata = json!({
             "name": "m",
             "resourceVersion": "7",
+            "generation": 2,
             "creationTimestamp": "2026-01-02T03:04:05Z",
             "managedFields": [{ "manager": "kubectl" }],
             "annotations": { "a": "b" },
@@ -219,6 +230,9 @@ mod tests {
             assert_eq!(lenient.object.name, derived.name);
             assert_eq!(lenient.object.mapping, derived.mapping, "{spec}");
             assert_eq!(lenient.meta().resource_version.as_deref(), Some("7"));
+            let Stored { generation, resource_version, status } = lenient.object.stored;
+            assert_eq!((generation, resource_version), (2, 7));
+            assert_eq!(status, status::view(&Value::Null).digest());
             assert_eq!(lenient.meta().managed_fields, None);
         }
     }

@@ -29,6 +29,14 @@ fn file_histogram() -> Histogram {
     Histogram::new(FILE_BUCKETS)
 }
 
+fn latencies() -> Histograms {
+    Family::new_with_constructor(latency_histogram as fn() -> Histogram)
+}
+
+fn new<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
+    add(registry, name, help, M::default())
+}
+
 fn add<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
     registry.register(name, help, metric.clone());
     metric
@@ -50,49 +58,41 @@ pub(super) struct Upstream {
 }
 
 impl Upstream {
-    pub(super) fn register(registry: &mut Registry) -> Self {
-        let r = registry;
-        let latency: Histograms = Family::new_with_constructor(latency_histogram as fn() -> Histogram);
-        let latency = add(r, "authenticate_latency_seconds", "Authenticate call latency", latency);
+    pub(super) fn register(r: &mut Registry) -> Self {
+        let latency = add(
+            r,
+            "authenticate_latency_seconds",
+            "Authenticate call latency",
+            latencies(),
+        );
         let e2e_latency: Histograms = Family::new_with_constructor(file_histogram as fn() -> Histogram);
+        let e2e_help = "End to end latency in seconds partitioned by type";
         Self {
-            configmap_watch_failures: add(r, "configmap_watch_failures", "EKS Configmap watch failures", Counter::default()),
-            dynamic_file_failures: add(r, "dynamicfile_failures", "Dynamic file failures", Counter::default()),
-            sts_connection_failures: add(
-                r,
-                "sts_connection_failures",
-                "Sts call could not succeed or timedout",
-                Family::default(),
-            ),
-            sts_throttling: add(r, "sts_throttling", "Sts call got throttled", Family::default()),
-            sts_responses: add(r, "sts_responses", "Sts responses with error code label", Family::default()),
+            configmap_watch_failures: new(r, "configmap_watch_failures", "EKS Configmap watch failures"),
+            dynamic_file_failures: new(r, "dynamicfile_failures", "Dynamic file failures"),
+            sts_connection_failures: new(r, "sts_connection_failures", "Sts call could not succeed or timedout"),
+            sts_throttling: new(r, "sts_throttling", "Sts call got throttled"),
+            sts_responses: new(r, "sts_responses", "Sts responses with error code label"),
             // Found once: on every review there is no look-up left.
-            latency: ReviewResult::ALL.map(|result| (result, latency.get_or_create_owned(&[("result", result.label())]))),
-            ec2_calls: add(r, "ec2_describe_instances_calls", "Number of EC2 describe instances calls", Counter::default()),
-            e2e_latency: add(
+            latency: ReviewResult::ALL
+                .map(|result| (result, latency.get_or_create_owned(&[("result", result.label())]))),
+            ec2_calls: new(
                 r,
-                "dynamic_e2e_latency_seconds",
-                "End to end latency in seconds partitioned by type",
-                e2e_latency,
+                "ec2_describe_instances_calls",
+                "Number of EC2 describe instances calls",
             ),
-            dynamic_file_enabled: add(
-                r,
-                "dynamic_file_enabled",
-                "Dynamic file in backend mode is enabled",
-                Gauge::default(),
-            ),
-            dynamic_file_only: add(
-                r,
-                "dynamic_file_only",
-                "Only dynamic file in backend mode is enabled",
-                Gauge::default(),
-            ),
+            e2e_latency: add(r, "dynamic_e2e_latency_seconds", e2e_help, e2e_latency),
+            dynamic_file_enabled: new(r, "dynamic_file_enabled", "Dynamic file in backend mode is enabled"),
+            dynamic_file_only: new(r, "dynamic_file_only", "Only dynamic file in backend mode is enabled"),
             rest: latency_histogram(),
         }
     }
 
     pub(super) fn latency(&self, result: ReviewResult) -> &Histogram {
-        self.latency.iter().find(|(of, _)| *of == result).map_or(&self.rest, |(_, histogram)| histogram)
+        self.latency
+            .iter()
+            .find(|(of, _)| *of == result)
+            .map_or(&self.rest, |(_, histogram)| histogram)
     }
 }
 
@@ -121,47 +121,42 @@ pub(super) struct Ours {
 
 impl Ours {
     pub(super) fn register(r: &mut Registry) -> Self {
-        let sts_latency: Histograms = Family::new_with_constructor(latency_histogram as fn() -> Histogram);
         Self {
-            decisions: add(r, "decisions", "Reviews by what was decided and why", Family::default()),
-            foreign_tokens: add(r, "foreign_tokens", "Bearer tokens of other authenticators", Counter::default()),
-            grants_before_sync: add(
+            decisions: new(r, "decisions", "Reviews by what was decided and why"),
+            foreign_tokens: new(r, "foreign_tokens", "Bearer tokens of other authenticators"),
+            grants_before_sync: new(
                 r,
                 "grants_before_sync",
-                "Grants from a local file although a source before it was never read",
-                Family::default(),
+                "Grants from a file although a source before it was never read",
             ),
-            logs_suppressed: add(r, "log_lines_suppressed", "Log lines about refusals that were left out", Family::default()),
-            sts_latency: add(r, "sts_latency_seconds", "Time until STS answered", sts_latency),
-            cache_hits: add(r, "identity_cache_hits", "Reviews answered without a request to STS", Family::default()),
-            clock_skew: add(r, "clock_skew_seconds", "How far our clock is ahead of STS's, NaN until it answered", FloatGauge::default()),
-            entries: add(r, "mapping_entries", "Entries and objects by source and state", Family::default()),
-            out_of_sync: add(
+            logs_suppressed: new(r, "log_lines_suppressed", "Log lines about refusals that were left out"),
+            sts_latency: add(r, "sts_latency_seconds", "Time until STS answered", latencies()),
+            cache_hits: new(r, "identity_cache_hits", "Reviews answered without a request to STS"),
+            clock_skew: new(
+                r,
+                "clock_skew_seconds",
+                "How far our clock is ahead of STS's, NaN until it answered",
+            ),
+            entries: new(r, "mapping_entries", "Entries and objects by source and state"),
+            out_of_sync: new(
                 r,
                 "source_out_of_sync_seconds",
-                "Seconds since the source was last in sync, 0 while it is",
-                Family::default(),
+                "Time since the source was last in sync, 0 while it is",
             ),
-            notices: add(r, "source_notices", "What happened to sources", Family::default()),
-            generation: add(r, "mapping_table_generation", "Generation of the table served", Gauge::default()),
-            swaps: add(r, "mapping_table_swaps", "Published changes of the table", Counter::default()),
-            leader: add(r, "leader", "Whether this replica writes status and Events", Gauge::default()),
-            certificate_ends: add(
-                r,
-                "certificate_expiry_timestamp_seconds",
-                "When the certificate ends",
-                Family::default(),
-            ),
-            certificate_faulty: add(
+            notices: new(r, "source_notices", "What happened to sources"),
+            generation: new(r, "mapping_table_generation", "Generation of the table served"),
+            swaps: new(r, "mapping_table_swaps", "Published changes of the table"),
+            leader: new(r, "leader", "Whether this replica writes status and Events"),
+            certificate_ends: new(r, "certificate_expiry_timestamp_seconds", "When the certificate ends"),
+            certificate_faulty: new(
                 r,
                 "certificate_reload_faulty",
-                "Whether the certificate files cannot be served, so that an older pair still is",
-                Gauge::default(),
+                "Whether an older pair is served than the files hold",
             ),
-            connections: add(r, "connections", "Open connections on all ports", Gauge::default()),
-            handshake_failures: add(r, "tls_handshake_failures", "Failed or slow TLS handshakes", Counter::default()),
-            accept_failures: add(r, "accept_failures", "Connections that the system did not give", Counter::default()),
-            build_info: add(r, "build_info", "The version, with the value 1", Family::default()),
+            connections: new(r, "connections", "Open connections on all ports"),
+            handshake_failures: new(r, "tls_handshake_failures", "Failed or slow TLS handshakes"),
+            accept_failures: new(r, "accept_failures", "Connections that the system did not give"),
+            build_info: new(r, "build_info", "The version, with the value 1"),
         }
     }
 }

@@ -62,18 +62,37 @@ fn reviews_by_upstreams_result_and_our_reason() {
         metrics.reviewed(&Outcome::Decided(decision), Duration::from_millis(1));
     }
     metrics.reviewed(&Outcome::Malformed("method"), Duration::ZERO);
-    for (result, count) in [("success", 1), ("invalid_token", 2), ("uknown_user", 1), ("malformed_request", 1)] {
-        has(&metrics, &format!(r#"aws_iam_authenticator_authenticate_latency_seconds_count{{result="{result}"}} {count}"#));
+    for (result, count) in [
+        ("success", 1),
+        ("invalid_token", 2),
+        ("uknown_user", 1),
+        ("malformed_request", 1),
+    ] {
+        has(
+            &metrics,
+            &format!(r#"aws_iam_authenticator_authenticate_latency_seconds_count{{result="{result}"}} {count}"#),
+        );
     }
-    has(&metrics, r#"aws_iam_authenticator_decisions_total{decision="denied",reason="expired"} 1"#);
-    has(&metrics, r#"aws_iam_authenticator_decisions_total{decision="granted",reason="mapped"} 1"#);
-    has(&metrics, r#"aws_iam_authenticator_grants_before_sync_total{unsynced="CRD"} 1"#);
+    has(
+        &metrics,
+        r#"aws_iam_authenticator_decisions_total{decision="denied",reason="expired"} 1"#,
+    );
+    has(
+        &metrics,
+        r#"aws_iam_authenticator_decisions_total{decision="granted",reason="mapped"} 1"#,
+    );
+    has(
+        &metrics,
+        r#"aws_iam_authenticator_grants_before_sync_total{unsynced="CRD"} 1"#,
+    );
     has(&metrics, "aws_iam_authenticator_foreign_tokens_total 1");
 }
 
 #[test]
 fn sources_are_read_at_the_scrape() {
-    let started = Instant::now().checked_sub(Duration::from_mins(1)).expect("up for a minute");
+    let started = Instant::now()
+        .checked_sub(Duration::from_mins(1))
+        .expect("up for a minute");
     let metrics = Metrics::new(started, "1");
     let state = |source, synced| SourceState {
         source,
@@ -85,18 +104,38 @@ fn sources_are_read_at_the_scrape() {
         invalid: 2,
     };
     let sources = vec![state(SourceId::Crd, true), state(SourceId::EksConfigMap, false)];
-    metrics.read_at_scrape(move || Snapshot { sources: sources.clone(), clock_skew: Some(-7) });
-    has(&metrics, r#"aws_iam_authenticator_mapping_entries{source="CRD",state="serving"} 2"#);
-    has(&metrics, r#"aws_iam_authenticator_mapping_entries{source="CRD",state="held"} 1"#);
-    has(&metrics, r#"aws_iam_authenticator_mapping_entries{source="CRD",state="invalid"} 2"#);
-    has(&metrics, r#"aws_iam_authenticator_source_out_of_sync_seconds{source="CRD"} 0.0"#);
+    metrics.read_at_scrape(move || Snapshot {
+        sources: sources.clone(),
+        clock_skew: Some(-7),
+    });
+    has(
+        &metrics,
+        r#"aws_iam_authenticator_mapping_entries{source="CRD",state="serving"} 2"#,
+    );
+    has(
+        &metrics,
+        r#"aws_iam_authenticator_mapping_entries{source="CRD",state="held"} 1"#,
+    );
+    has(
+        &metrics,
+        r#"aws_iam_authenticator_mapping_entries{source="CRD",state="invalid"} 2"#,
+    );
+    has(
+        &metrics,
+        r#"aws_iam_authenticator_source_out_of_sync_seconds{source="CRD"} 0.0"#,
+    );
     has(&metrics, "aws_iam_authenticator_clock_skew_seconds -7.0");
     let text = metrics.exposition();
     let seconds = text
         .lines()
-        .find_map(|line| line.strip_prefix(r#"aws_iam_authenticator_source_out_of_sync_seconds{source="EKSConfigMap"} "#))
+        .find_map(|line| {
+            line.strip_prefix(r#"aws_iam_authenticator_source_out_of_sync_seconds{source="EKSConfigMap"} "#)
+        })
         .and_then(|value| value.parse::<f64>().ok());
-    assert!(seconds.is_some_and(|seconds| (60.0..70.0).contains(&seconds)), "{seconds:?}");
+    assert!(
+        seconds.is_some_and(|seconds| (60.0..70.0).contains(&seconds)),
+        "{seconds:?}"
+    );
 }
 
 #[test]

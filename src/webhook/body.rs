@@ -57,7 +57,9 @@ pub(super) async fn collect(mut body: Body, limit: usize) -> Result<Bytes, BodyE
     let mut whole = Bytes::new();
     let mut pieces = Vec::new();
     while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(|_| BodyError::Broken)?.into_data() else { continue };
+        let Ok(data) = frame.map_err(|_| BodyError::Broken)?.into_data() else {
+            continue;
+        };
         if whole.len() + pieces.len() + data.len() > limit {
             return Err(BodyError::Oversize);
         }

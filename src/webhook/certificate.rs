@@ -47,8 +47,14 @@ impl CertificateSettings {
     fn names(&self) -> Vec<String> {
         let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
         // In the one spelling that a certificate gives back.
-        let hostname = self.hostname.parse::<IpAddr>().map_or_else(|_| self.hostname.clone(), |address| address.to_string());
-        let address = self.address.filter(|address| !address.is_unspecified()).map(|address| address.to_string());
+        let hostname = self
+            .hostname
+            .parse::<IpAddr>()
+            .map_or_else(|_| self.hostname.clone(), |address| address.to_string());
+        let address = self
+            .address
+            .filter(|address| !address.is_unspecified())
+            .map(|address| address.to_string());
         for name in [Some(hostname), address].into_iter().flatten() {
             if !name.is_empty() && !names.contains(&name) {
                 names.push(name);
@@ -78,7 +84,9 @@ pub enum CertificateError {
         missing: PathBuf,
     },
     /// There is an authority without its key, so it cannot sign a pair.
-    #[error("ca.pem has no ca-key.pem beside it, so no serving pair can be made: add cert.pem and key.pem, or remove ca.pem")]
+    #[error(
+        "ca.pem has no ca-key.pem beside it, so no serving pair can be made: add cert.pem and key.pem, or remove ca.pem"
+    )]
     AuthorityWithoutKey,
     /// The files do not hold a certificate, a key, or do not belong together.
     #[error("{what}: {detail}")]
@@ -141,7 +149,10 @@ pub fn load_or_make(settings: &CertificateSettings, now: Timestamp) -> Result<Lo
 }
 
 fn half(settings: &CertificateSettings, present: &str, missing: &str) -> CertificateError {
-    CertificateError::HalfAPair { present: settings.state_dir.join(present), missing: settings.state_dir.join(missing) }
+    CertificateError::HalfAPair {
+        present: settings.state_dir.join(present),
+        missing: settings.state_dir.join(missing),
+    }
 }
 
 /// Renewal in place at two thirds of the lifetime, or when a name is missing (`--hostname` changed).
@@ -156,7 +167,10 @@ fn renew_if_due(settings: &CertificateSettings, files: Files, now: Timestamp) ->
     match mint::renew(settings, &files, now) {
         Ok(cert) => {
             info!(directory = %settings.state_dir.display(), "renewed the serving certificate");
-            Ok(Files { cert: Some(cert), ..files })
+            Ok(Files {
+                cert: Some(cert),
+                ..files
+            })
         }
         // What we have still serves, for a third of its life: a full disk is no reason to stop.
         Err(error) => {
@@ -203,7 +217,13 @@ impl Reloader {
     pub fn new(settings: CertificateSettings, first: &Loaded, metrics: Arc<Metrics>) -> Self {
         metrics.certificate_served(first.ends, first.authority_ends);
         metrics.certificate_faulty(false);
-        Self { settings, live: LiveCertificate::new(Arc::clone(&first.key)), metrics, seen: first.digest, complaint: None }
+        Self {
+            settings,
+            live: LiveCertificate::new(Arc::clone(&first.key)),
+            metrics,
+            seen: first.digest,
+            complaint: None,
+        }
     }
 
     /// What the listener serves from.
@@ -242,7 +262,11 @@ impl Reloader {
             }
         }
         let files = renew_if_due(&self.settings, files, now)?;
-        if digest(&files) == self.seen { Ok(None) } else { loaded(&files).map(Some) }
+        if digest(&files) == self.seen {
+            Ok(None)
+        } else {
+            loaded(&files).map(Some)
+        }
     }
 
     fn mended(&mut self) {
@@ -256,7 +280,10 @@ impl Reloader {
     fn complain(&mut self, error: &CertificateError) {
         let complaint = error.to_string();
         if self.complaint.as_ref() != Some(&complaint) {
-            warn!(reason = error.reason(), "the certificate files cannot be served, the one before them still is: {complaint}");
+            warn!(
+                reason = error.reason(),
+                "the certificate files cannot be served, the one before them still is: {complaint}"
+            );
             self.metrics.certificate_faulty(true);
             self.complaint = Some(complaint);
         }
@@ -264,9 +291,11 @@ impl Reloader {
 }
 
 fn file_error(path: &Path, error: io::Error) -> CertificateError {
-    CertificateError::File { path: path.to_owned(), error }
+    CertificateError::File {
+        path: path.to_owned(),
+        error,
+    }
 }
 
 #[cfg(test)]
-#[path = "certificate/tests.rs"]
 mod tests;

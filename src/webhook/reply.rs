@@ -43,7 +43,10 @@ pub(super) fn message_of(outcome: &Outcome<'_>, clock_skew: impl FnOnce() -> Opt
 }
 
 fn is_about_time(denial: &Denial) -> bool {
-    matches!(denial, Denial::Token(TokenError::Expired { .. } | TokenError::Future { .. }))
+    matches!(
+        denial,
+        Denial::Token(TokenError::Expired { .. } | TokenError::Future { .. })
+    )
 }
 
 struct WithSkew<'a>(&'a Denial, Option<i64>);
@@ -66,7 +69,10 @@ pub(super) fn plain(status: StatusCode, message: String, allow: Option<&'static 
     let mut response = Response::new(Body::from(message + "\n"));
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
     if let Some(allow) = allow {
         headers.insert(header::ALLOW, HeaderValue::from_static(allow));
     }
@@ -117,24 +123,41 @@ fn refusal(version: ApiVersion, message: &str) -> TokenReviewReply<'_> {
 }
 
 fn unavailable(message: &str, retry_after_seconds: Option<u32>) -> Response {
-    json(StatusCode::SERVICE_UNAVAILABLE, &Status::unavailable(message, retry_after_seconds))
+    json(
+        StatusCode::SERVICE_UNAVAILABLE,
+        &Status::unavailable(message, retry_after_seconds),
+    )
 }
 
 fn granted(version: ApiVersion, grant: &Grant, audiences: &[&str], scrubbed: &[AccountId]) -> Response {
     let uid = Uid::new(&grant.identity, &grant.username, scrubbed);
     let extra = matches!(uid, Uid::Principal(_)).then(|| Extra::new(&grant.identity));
-    let user = User { username: &grant.username, uid: &uid.to_string(), groups: &grant.groups, extra };
-    json(StatusCode::OK, &TokenReviewReply::authenticated(version, user, audiences))
+    let user = User {
+        username: &grant.username,
+        uid: &uid.to_string(),
+        groups: &grant.groups,
+        extra,
+    };
+    json(
+        StatusCode::OK,
+        &TokenReviewReply::authenticated(version, user, audiences),
+    )
 }
 
 fn json(status: StatusCode, value: &impl Serialize) -> Response {
     let mut body = Vec::with_capacity(REPLY_BYTES);
     if serde_json::to_writer(&mut body, value).is_err() {
         // Only a broken Serialize could do that, and ours are derived. Still: no half a reply.
-        return plain(StatusCode::INTERNAL_SERVER_ERROR, "the reply cannot be written".to_owned(), None);
+        return plain(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the reply cannot be written".to_owned(),
+            None,
+        );
     }
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }

@@ -103,9 +103,16 @@ fn state(answer: Option<Answer>) -> State {
         tokens: Arc::new(ArcSwapOption::from_pointee(tokens)),
         mappings: Arc::default(),
         options: WebhookOptions::default(),
-        settle: Settle { started: Instant::now(), timeout: Duration::from_secs(30) },
+        settle: Settle {
+            started: Instant::now(),
+            timeout: Duration::from_secs(30),
+        },
         limits: ReviewLimits::default(),
-        audit: Arc::new(Audit::new(Arc::new(Metrics::new(std::time::Instant::now(), "1")), Vec::new(), || Some(-12))),
+        audit: Arc::new(Audit::new(
+            Arc::new(Metrics::new(std::time::Instant::now(), "1")),
+            Vec::new(),
+            || Some(-12),
+        )),
         now,
     }
 }
@@ -126,7 +133,11 @@ struct Reply {
 }
 
 async fn send(state: State, method: &str, body: impl Into<Body>) -> Reply {
-    let request = Request::builder().method(method).uri("/authenticate").body(body.into()).expect("a request");
+    let request = Request::builder()
+        .method(method)
+        .uri("/authenticate")
+        .body(body.into())
+        .expect("a request");
     let response = router(state).oneshot(request).await.expect("infallible");
     let (head, body) = response.into_parts();
     let bytes = body.collect().await.expect("a body").to_bytes();
@@ -156,7 +167,12 @@ fn refusal(error: &str) -> Value {
 #[track_caller]
 fn assert_status(reply: &Reply, code: u16, message: &str, details: Option<&Value>) {
     assert_eq!(reply.status, code, "{}", reply.text);
-    let found = (&reply.json["kind"], &reply.json["apiVersion"], &reply.json["status"], &reply.json["code"]);
+    let found = (
+        &reply.json["kind"],
+        &reply.json["apiVersion"],
+        &reply.json["status"],
+        &reply.json["code"],
+    );
     assert_eq!(found, (&json!("Status"), &json!("v1"), &json!("Failure"), &json!(code)));
     assert_eq!(reply.json["message"], message);
     assert_eq!(reply.json.get("details"), details);
@@ -165,8 +181,16 @@ fn assert_status(reply: &Reply, code: u16, message: &str, details: Option<&Value
 #[tokio::test]
 async fn a_mapped_caller_in_both_versions() {
     for version in ["v1", "v1beta1"] {
-        let reply = send(caller(SESSION), "POST", body(version, &token(), &["https://kubernetes.default.svc"])).await;
-        assert_eq!((reply.status, &reply.headers[header::CONTENT_TYPE]), (200, &HeaderValue::from_static("application/json")));
+        let reply = send(
+            caller(SESSION),
+            "POST",
+            body(version, &token(), &["https://kubernetes.default.svc"]),
+        )
+        .await;
+        assert_eq!(
+            (reply.status, &reply.headers[header::CONTENT_TYPE]),
+            (200, &HeaderValue::from_static("application/json"))
+        );
         let expected = json!({
             "kind": "TokenReview",
             "apiVersion": format!("authentication.k8s.io/{version}"),
@@ -215,19 +239,39 @@ async fn a_token_of_somebody_else_may_be_remembered() {
 #[tokio::test]
 async fn refusals_are_200_with_the_reason() {
     let reply = send(state(None), "POST", body("v1beta1", "k8s-aws-v1.x", &[])).await;
-    assert_eq!((reply.status, &reply.json["apiVersion"]), (200, &json!("authentication.k8s.io/v1beta1")));
-    assert_eq!(reply.json["status"]["error"], "the token is not unpadded base64url of a URL");
+    assert_eq!(
+        (reply.status, &reply.json["apiVersion"]),
+        (200, &json!("authentication.k8s.io/v1beta1"))
+    );
+    assert_eq!(
+        reply.json["status"]["error"],
+        "the token is not unpadded base64url of a URL"
+    );
 
-    let refused = StsError::Refused { code: "SignatureDoesNotMatch".into(), status: 403 };
+    let refused = StsError::Refused {
+        code: "SignatureDoesNotMatch".into(),
+        status: 403,
+    };
     let reply = ask(failing(refused)).await;
-    assert_eq!((reply.status, reply.json), (200, refusal("STS refused the token: SignatureDoesNotMatch")));
+    assert_eq!(
+        (reply.status, reply.json),
+        (200, refusal("STS refused the token: SignatureDoesNotMatch"))
+    );
 
     let reply = ask(caller("arn:aws:sts::123456789012:assumed-role/Stranger/s")).await;
-    assert_eq!((reply.status, reply.json), (200, refusal("no mapping for this AWS identity")));
+    assert_eq!(
+        (reply.status, reply.json),
+        (200, refusal("no mapping for this AWS identity"))
+    );
 
     let reply = ask(caller("arn:aws:sts::123456789012:assumed-role/Pinned/s")).await;
     assert_eq!(reply.status, 200);
-    assert!(reply.json["status"]["error"].as_str().expect("a reason").contains("pinned"));
+    assert!(
+        reply.json["status"]["error"]
+            .as_str()
+            .expect("a reason")
+            .contains("pinned")
+    );
 }
 
 #[tokio::test]
@@ -255,9 +299,16 @@ async fn outages_are_503_without_another_try() {
     let reply = ask(failing(StsError::Unavailable(StsOutage::Server(502)))).await;
     assert_status(&reply, 503, "STS is not available: HTTP status 502", None);
     let mut node = caller("arn:aws:sts::123456789012:assumed-role/Node/i-0123456789abcdef0");
-    node.dns_names = Ec2(Err(DnsNameError::Unavailable("see https://ec2.example.com/?X-Amz-Signature=1 there".into())));
+    node.dns_names = Ec2(Err(DnsNameError::Unavailable(
+        "see https://ec2.example.com/?X-Amz-Signature=1 there".into(),
+    )));
     let reply = ask(node).await;
-    assert_status(&reply, 503, "the mapping needs {{EC2PrivateDNSName}}: see (redacted) there", None);
+    assert_status(
+        &reply,
+        503,
+        "the mapping needs {{EC2PrivateDNSName}}: see (redacted) there",
+        None,
+    );
 }
 
 #[tokio::test]
@@ -271,14 +322,25 @@ async fn what_was_not_read_yet_is_503_at_first_and_200_later() {
         no_cluster.tokens = Arc::default();
         for (mut state, sentence) in [
             (unsynced, "mappings of CRD have not been read"),
-            (no_cluster, "the cluster ID is not known (--cluster-id, or clusterID in the configuration)"),
+            (
+                no_cluster,
+                "the cluster ID is not known (--cluster-id, or clusterID in the configuration)",
+            ),
         ] {
             if settled {
                 state.settle.timeout = Duration::ZERO;
                 let reply = ask(state).await;
-                assert_eq!((reply.status, reply.json), (200, refusal(&format!("not served yet: {sentence}"))));
+                assert_eq!(
+                    (reply.status, reply.json),
+                    (200, refusal(&format!("not served yet: {sentence}")))
+                );
             } else {
-                assert_status(&ask(state).await, 503, &format!("not ready: {sentence}"), Some(&details));
+                assert_status(
+                    &ask(state).await,
+                    503,
+                    &format!("not ready: {sentence}"),
+                    Some(&details),
+                );
             }
         }
     }
@@ -291,12 +353,19 @@ async fn what_was_not_read_yet_is_503_at_first_and_200_later() {
 #[tokio::test]
 async fn what_is_no_review_gets_a_plain_reason() {
     let reply = send(state(None), "GET", "").await;
-    assert_eq!((reply.status, &*reply.text, &reply.headers["allow"]), (405, "expected POST\n", &HeaderValue::from_static("POST")));
+    assert_eq!(
+        (reply.status, &*reply.text, &reply.headers["allow"]),
+        (405, "expected POST\n", &HeaderValue::from_static("POST"))
+    );
     let large = "x".repeat(64 * 1024 + 1);
     for (body, status, text) in [
         ("", 400, "expected a request body\n"),
         ("{}", 400, "expected a request body to be a TokenReview\n"),
-        (r#"{"kind":"Pod","apiVersion":"v1","spec":{}}"#, 400, "expected kind TokenReview of authentication.k8s.io/v1 or authentication.k8s.io/v1beta1\n"),
+        (
+            r#"{"kind":"Pod","apiVersion":"v1","spec":{}}"#,
+            400,
+            "expected kind TokenReview of authentication.k8s.io/v1 or authentication.k8s.io/v1beta1\n",
+        ),
         (&*body("v1", "", &[]), 400, "expected a token in spec.token\n"),
         (&*large, 413, "the request body is too large\n"),
     ] {
@@ -311,9 +380,16 @@ async fn what_is_no_review_gets_a_plain_reason() {
 #[tokio::test]
 async fn a_body_in_pieces_is_bounded_too() {
     let pieces = |count: usize, piece: &'static str| {
-        Body::from_stream(futures::stream::iter((0..count).map(move |_| Ok::<_, std::io::Error>(piece))))
+        Body::from_stream(futures::stream::iter(
+            (0..count).map(move |_| Ok::<_, std::io::Error>(piece)),
+        ))
     };
-    assert_eq!(send(state(None), "POST", pieces(65, &*"x".repeat(1024).leak())).await.status, 413);
+    assert_eq!(
+        send(state(None), "POST", pieces(65, &*"x".repeat(1024).leak()))
+            .await
+            .status,
+        413
+    );
     let text: &'static str = body("v1", "foreign", &[]).leak();
     let halves = text.split_at(40);
     let body = Body::from_stream(futures::stream::iter([Ok::<_, std::io::Error>(halves.0), Ok(halves.1)]));
@@ -336,14 +412,23 @@ async fn too_many_reviews_are_told_so() {
     let mut full = caller(SESSION);
     full.limits.reviews = 0;
     let reply = ask(full).await;
-    assert_eq!((reply.status, reply.json), (200, refusal("busy: too many reviews at a time, try again in a few seconds")));
+    assert_eq!(
+        (reply.status, reply.json),
+        (
+            200,
+            refusal("busy: too many reviews at a time, try again in a few seconds")
+        )
+    );
 }
 
 #[tokio::test]
 async fn audiences_are_the_intersection() {
-    for (asked, answered) in
-        [(&["a", "b", "c"][..], Some(json!(["b", "c"]))), (&["c"], Some(json!(["c"]))), (&["a"], None), (&[], None)]
-    {
+    for (asked, answered) in [
+        (&["a", "b", "c"][..], Some(json!(["b", "c"]))),
+        (&["c"], Some(json!(["c"]))),
+        (&["a"], None),
+        (&[], None),
+    ] {
         let mut state = caller(SESSION);
         state.options.audiences = vec!["c".to_owned(), "b".to_owned()];
         let audit = Arc::clone(&state.audit);
@@ -352,8 +437,18 @@ async fn audiences_are_the_intersection() {
         assert_eq!(reply.json["status"]["authenticated"], answered.is_some());
         assert_eq!(reply.json["status"].get("audiences"), answered.as_ref());
         if answered.is_none() {
-            assert!(audit.metrics().exposition().contains(r#"decisions_total{decision="denied",reason="audience"} 1"#));
-            assert!(reply.json["status"]["error"].as_str().expect("a reason").contains("audiences"));
+            assert!(
+                audit
+                    .metrics()
+                    .exposition()
+                    .contains(r#"decisions_total{decision="denied",reason="audience"} 1"#)
+            );
+            assert!(
+                reply.json["status"]["error"]
+                    .as_str()
+                    .expect("a reason")
+                    .contains("audiences")
+            );
         }
     }
     let reply = send(caller(SESSION), "POST", body("v1", &token(), &["a"])).await;
@@ -371,7 +466,13 @@ async fn legacy_codes_are_those_of_go() {
     for (state, code) in [
         (caller(SESSION), 200),
         (caller("arn:aws:sts::123456789012:assumed-role/Stranger/s"), 403),
-        (failing(StsError::Refused { code: "ExpiredToken".into(), status: 403 }), 403),
+        (
+            failing(StsError::Refused {
+                code: "ExpiredToken".into(),
+                status: 403,
+            }),
+            403,
+        ),
         (failing(StsError::Unavailable(StsOutage::Connect)), 403),
         (failing(StsError::Busy { verified_lately: true }), 429),
         (failing(StsError::Busy { verified_lately: false }), 429),
@@ -394,7 +495,9 @@ async fn every_review_is_counted() {
     let audit = Arc::clone(&state.audit);
     let router = router(state);
     for body in [body("v1", &token(), &[]), body("v1", "foreign", &[]), "{".to_owned()] {
-        let request = Request::post("/authenticate").body(Body::from(body)).expect("a request");
+        let request = Request::post("/authenticate")
+            .body(Body::from(body))
+            .expect("a request");
         router.clone().oneshot(request).await.expect("infallible");
     }
     let text = audit.metrics().exposition();
@@ -403,7 +506,10 @@ async fn every_review_is_counted() {
         r#"decision="not_ours",reason="not_ours""#,
         r#"decision="malformed",reason="body_not_a_review""#,
     ] {
-        assert!(text.contains(&format!("aws_iam_authenticator_decisions_total{{{labels}}} 1\n")), "{labels} in {text}");
+        assert!(
+            text.contains(&format!("aws_iam_authenticator_decisions_total{{{labels}}} 1\n")),
+            "{labels} in {text}"
+        );
     }
 }
 
@@ -413,6 +519,14 @@ async fn the_other_routes() {
         let request = Request::get(uri).body(Body::empty()).expect("a request");
         let response = router(state(None)).oneshot(request).await.expect("infallible");
         assert_eq!(response.status().as_u16(), status);
-        assert!(response.into_body().collect().await.expect("a body").to_bytes().ends_with(text.as_bytes()));
+        assert!(
+            response
+                .into_body()
+                .collect()
+                .await
+                .expect("a body")
+                .to_bytes()
+                .ends_with(text.as_bytes())
+        );
     }
 }

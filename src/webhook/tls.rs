@@ -66,7 +66,10 @@ impl TlsError {
 ///
 /// # Errors
 /// When `client_ca_pem` holds no certificate.
-pub fn server_config(certificate: Arc<LiveCertificate>, client_ca_pem: Option<&[u8]>) -> Result<Arc<ServerConfig>, TlsError> {
+pub fn server_config(
+    certificate: Arc<LiveCertificate>,
+    client_ca_pem: Option<&[u8]>,
+) -> Result<Arc<ServerConfig>, TlsError> {
     let provider = provider();
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
     let builder = match client_ca_pem {

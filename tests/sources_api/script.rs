@@ -96,7 +96,7 @@ impl Run {
     }
 
     pub(super) async fn update(&mut self) -> SourceUpdate {
-        timeout(Duration::from_secs(600), self.updates.recv())
+        timeout(Duration::from_mins(10), self.updates.recv())
             .await
             .expect("in time")
             .expect("an update")
@@ -119,7 +119,7 @@ impl Run {
         }
     }
 
-    /// The subjects of the content that a ConfigMap has now.
+    /// The subjects of the content that a `ConfigMap` has now.
     pub(super) async fn mapped(&mut self) -> Option<Vec<String>> {
         let SourceUpdate::Content(SourceId::EksConfigMap, content) = self.update().await else {
             panic!("content")
@@ -154,7 +154,7 @@ pub(super) struct Api(Handle<Request<kube::client::Body>, Reply>);
 
 impl Api {
     pub(super) async fn request(&mut self) -> Asked {
-        let next = timeout(Duration::from_secs(600), self.0.next_request());
+        let next = timeout(Duration::from_mins(10), self.0.next_request());
         let (request, send) = next.await.expect("in time").expect("a request");
         Asked { request, send }
     }

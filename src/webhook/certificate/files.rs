@@ -85,7 +85,11 @@ fn create(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     {
         return Err(error);
     }
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
 }

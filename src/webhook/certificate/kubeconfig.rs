@@ -54,13 +54,25 @@ mod tests {
     fn the_shape_of_the_go_authenticator() {
         let text = webhook_kubeconfig("PEM\n", "https://127.0.0.1:21362/authenticate");
         let config: serde_json::Value = serde_saphyr::from_str(&text).expect("YAML");
-        assert_eq!(config["clusters"][0]["cluster"]["certificate-authority-data"], "UEVNCg==");
-        assert_eq!(config["clusters"][0]["cluster"]["server"], "https://127.0.0.1:21362/authenticate");
+        assert_eq!(
+            config["clusters"][0]["cluster"]["certificate-authority-data"],
+            "UEVNCg=="
+        );
+        assert_eq!(
+            config["clusters"][0]["cluster"]["server"],
+            "https://127.0.0.1:21362/authenticate"
+        );
         assert_eq!(config["clusters"][0]["name"], "aws-iam-authenticator");
         assert_eq!(config["users"][0]["name"], "apiserver");
-        assert_eq!((&config["current-context"], &config["contexts"][0]["name"]), (&"webhook".into(), &"webhook".into()));
+        assert_eq!(
+            (&config["current-context"], &config["contexts"][0]["name"]),
+            (&"webhook".into(), &"webhook".into())
+        );
         assert_eq!(config["contexts"][0]["context"]["cluster"], "aws-iam-authenticator");
         assert_eq!(config["contexts"][0]["context"]["user"], "apiserver");
-        assert_eq!((&config["kind"], &config["apiVersion"]), (&"Config".into(), &"v1".into()));
+        assert_eq!(
+            (&config["kind"], &config["apiVersion"]),
+            (&"Config".into(), &"v1".into())
+        );
     }
 }

@@ -54,7 +54,11 @@ pub(super) fn make_pair(
 }
 
 /// A new certificate for the key that is there: one file changes, so there is no moment in which the two do not belong together.
-pub(super) fn renew(settings: &CertificateSettings, files: &Files, now: Timestamp) -> Result<Vec<u8>, CertificateError> {
+pub(super) fn renew(
+    settings: &CertificateSettings,
+    files: &Files,
+    now: Timestamp,
+) -> Result<Vec<u8>, CertificateError> {
     let key = KeyPair::from_pem(text(files.key.as_deref(), files::KEY)?)?;
     let cert = issue(settings, files, &key, now)?;
     files::write(&settings.state_dir, files::CERT, &cert, files::PUBLIC)?;
@@ -82,7 +86,11 @@ fn issue(
     let ca_key = KeyPair::from_pem(text(files.ca_key.as_deref(), files::CA_KEY)?)?;
     let authority_ends = pair::ends(ca, files::CA)?.as_second();
     let issuer = Issuer::from_ca_cert_pem(ca, ca_key)?;
-    let seconds = if settings.renew { SERVING_SECONDS } else { AUTHORITY_SECONDS };
+    let seconds = if settings.renew {
+        SERVING_SECONDS
+    } else {
+        AUTHORITY_SECONDS
+    };
     let mut params = CertificateParams::new(settings.names())?;
     params.distinguished_name = name("aws-iam-authenticator");
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];

@@ -34,13 +34,15 @@ impl Pair {
         let cert_pem = text(files.cert.as_deref(), CERT)?;
         let chain = CertificateDer::pem_slice_iter(cert_pem.as_bytes()).collect::<Result<Vec<_>, _>>();
         let chain = chain.map_err(|error| unusable(CERT, error))?;
-        let (leaf, between) = chain.split_first().ok_or_else(|| unusable(CERT, "holds no certificate"))?;
+        let (leaf, between) = chain
+            .split_first()
+            .ok_or_else(|| unusable(CERT, "holds no certificate"))?;
         let (leaf, between) = (leaf.clone(), between.to_vec());
         // The error of the parser could quote the file: it holds a key.
         let key = PrivateKeyDer::from_pem_slice(text(files.key.as_deref(), KEY)?.as_bytes())
             .map_err(|_| unusable(KEY, "holds no private key"))?;
-        let key = CertifiedKey::from_der(chain, key, &provider())
-            .map_err(|error| unusable("cert.pem and key.pem", error))?;
+        let key =
+            CertifiedKey::from_der(chain, key, &provider()).map_err(|error| unusable("cert.pem and key.pem", error))?;
         let parsed = parse(&leaf, CERT)?;
         let authority = authority_of(files, &leaf, &between, parsed.validity().not_before.timestamp());
         let ours = authority.is_some_and(|ca| is_key_of(files, ca));
@@ -102,11 +104,15 @@ pub(super) fn ends(pem: &str, file: &'static str) -> Result<Timestamp, Certifica
 }
 
 fn parse<'a>(der: &'a CertificateDer<'_>, file: &'static str) -> Result<X509Certificate<'a>, CertificateError> {
-    X509Certificate::from_der(der).map(|(_, parsed)| parsed).map_err(|error| unusable(file, error))
+    X509Certificate::from_der(der)
+        .map(|(_, parsed)| parsed)
+        .map_err(|error| unusable(file, error))
 }
 
 fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
-    let Ok(Some(names)) = certificate.subject_alternative_name() else { return Vec::new() };
+    let Ok(Some(names)) = certificate.subject_alternative_name() else {
+        return Vec::new();
+    };
     let name = |name: &GeneralName<'_>| match name {
         GeneralName::DNSName(name) => Some((*name).to_owned()),
         GeneralName::IPAddress(bytes) => <[u8; 4]>::try_from(*bytes)
@@ -130,12 +136,21 @@ pub(super) fn text<'a>(bytes: Option<&'a [u8]>, file: &'static str) -> Result<&'
 }
 
 fn unusable(what: &'static str, detail: impl std::fmt::Display) -> CertificateError {
-    CertificateError::Unusable { what, detail: detail.to_string() }
+    CertificateError::Unusable {
+        what,
+        detail: detail.to_string(),
+    }
 }
 
 fn pem_of(certificate: &CertificateDer<'_>) -> String {
     use base64::Engine as _;
     let text = base64::engine::general_purpose::STANDARD.encode(certificate);
-    let lines = text.as_bytes().chunks(64).map(|line| String::from_utf8_lossy(line).into_owned() + "\n");
-    format!("-----BEGIN CERTIFICATE-----\n{}-----END CERTIFICATE-----\n", lines.collect::<String>())
+    let lines = text
+        .as_bytes()
+        .chunks(64)
+        .map(|line| String::from_utf8_lossy(line).into_owned() + "\n");
+    format!(
+        "-----BEGIN CERTIFICATE-----\n{}-----END CERTIFICATE-----\n",
+        lines.collect::<String>()
+    )
 }

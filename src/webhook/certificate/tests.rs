@@ -27,7 +27,12 @@ impl Directory {
 
     fn settings(&self) -> CertificateSettings {
         let hostname = "example.com".to_owned();
-        CertificateSettings { state_dir: self.0.clone(), hostname, address: "10.0.0.1".parse().ok(), renew: true }
+        CertificateSettings {
+            state_dir: self.0.clone(),
+            hostname,
+            address: "10.0.0.1".parse().ok(),
+            renew: true,
+        }
     }
 
     fn read(&self, name: &str) -> String {
@@ -58,7 +63,9 @@ fn metrics() -> Arc<Metrics> {
 }
 
 fn is_faulty(metrics: &Metrics) -> bool {
-    metrics.exposition().contains("aws_iam_authenticator_certificate_reload_faulty 1\n")
+    metrics
+        .exposition()
+        .contains("aws_iam_authenticator_certificate_reload_faulty 1\n")
 }
 
 fn told_end(metrics: &Metrics, end: Timestamp) -> bool {
@@ -77,12 +84,24 @@ fn an_empty_directory_gets_an_authority_and_a_pair() {
     assert!(loaded.ours);
     assert_eq!(loaded.trust_pem, directory.read("ca.pem"));
     assert_eq!(loaded.ends.as_second() - now().as_second(), 365 * DAY);
-    assert_eq!(loaded.authority_ends.map(|ends| ends.as_second() - now().as_second()), Some(3652 * DAY));
-    for (name, mode) in [("ca.pem", 0o644), ("ca-key.pem", 0o600), ("cert.pem", 0o644), ("key.pem", 0o600)] {
+    assert_eq!(
+        loaded.authority_ends.map(|ends| ends.as_second() - now().as_second()),
+        Some(3652 * DAY)
+    );
+    for (name, mode) in [
+        ("ca.pem", 0o644),
+        ("ca-key.pem", 0o600),
+        ("cert.pem", 0o644),
+        ("key.pem", 0o600),
+    ] {
         let metadata = fs::metadata(directory.0.join(name)).expect(name);
         assert_eq!(metadata.permissions().mode() & 0o777, mode, "{name}");
     }
-    assert_eq!(fs::read_dir(&directory.0).expect("a directory").count(), 4, "no temporary file stays");
+    assert_eq!(
+        fs::read_dir(&directory.0).expect("a directory").count(),
+        4,
+        "no temporary file stays"
+    );
     let before = directory.read("cert.pem");
     assert!(load_or_make(&directory.settings(), now()).expect("the same pair").ours);
     assert_eq!(directory.read("cert.pem"), before);
@@ -92,7 +111,11 @@ fn an_empty_directory_gets_an_authority_and_a_pair() {
 fn ours_is_renewed_in_place_at_two_thirds() {
     let directory = Directory::new("renew");
     load_or_make(&directory.settings(), now()).expect("a pair");
-    let (ca, key, cert) = (directory.read("ca.pem"), directory.read("key.pem"), directory.read("cert.pem"));
+    let (ca, key, cert) = (
+        directory.read("ca.pem"),
+        directory.read("key.pem"),
+        directory.read("cert.pem"),
+    );
     load_or_make(&directory.settings(), later(240)).expect("still good");
     assert_eq!(directory.read("cert.pem"), cert);
     let renewed = load_or_make(&directory.settings(), later(245)).expect("renewed");
@@ -109,8 +132,18 @@ fn another_hostname_needs_another_certificate() {
     let directory = Directory::new("hostname");
     load_or_make(&directory.settings(), now()).expect("a pair");
     let cert = directory.read("cert.pem");
-    let settings = CertificateSettings { hostname: "other.example.com".to_owned(), ..directory.settings() };
-    load_or_make(&CertificateSettings { renew: false, ..settings.clone() }, now()).expect("the same");
+    let settings = CertificateSettings {
+        hostname: "other.example.com".to_owned(),
+        ..directory.settings()
+    };
+    load_or_make(
+        &CertificateSettings {
+            renew: false,
+            ..settings.clone()
+        },
+        now(),
+    )
+    .expect("the same");
     assert_eq!(directory.read("cert.pem"), cert);
     load_or_make(&settings, now()).expect("renewed");
     assert_ne!(directory.read("cert.pem"), cert);
@@ -119,7 +152,10 @@ fn another_hostname_needs_another_certificate() {
 #[test]
 fn what_may_not_be_renewed_lasts_as_long_as_its_authority() {
     let directory = Directory::new("pregenerated");
-    let settings = CertificateSettings { renew: false, ..directory.settings() };
+    let settings = CertificateSettings {
+        renew: false,
+        ..directory.settings()
+    };
     let loaded = load_or_make(&settings, now()).expect("a pair");
     assert_eq!(Some(loaded.ends), loaded.authority_ends);
     let cert = directory.read("cert.pem");
@@ -146,15 +182,25 @@ fn an_authority_without_key_is_trusted_but_not_ours() {
     let cert = directory.read("cert.pem");
     let loaded = load_or_make(&directory.settings(), later(300)).expect("served as it is");
     assert!(!loaded.ours);
-    assert_eq!((loaded.trust_pem, directory.read("cert.pem")), (directory.read("ca.pem"), cert));
+    assert_eq!(
+        (loaded.trust_pem, directory.read("cert.pem")),
+        (directory.read("ca.pem"), cert)
+    );
     // Nor is one whose key belongs to another authority.
     let other = rcgen::KeyPair::generate().expect("a key").serialize_pem();
     directory.write("ca-key.pem", &other);
-    assert!(!load_or_make(&directory.settings(), later(300)).expect("served as it is").ours);
+    assert!(
+        !load_or_make(&directory.settings(), later(300))
+            .expect("served as it is")
+            .ours
+    );
     for name in ["cert.pem", "key.pem", "ca-key.pem"] {
         fs::remove_file(directory.0.join(name)).expect("removed");
     }
-    assert!(matches!(load_or_make(&directory.settings(), now()), Err(CertificateError::AuthorityWithoutKey)));
+    assert!(matches!(
+        load_or_make(&directory.settings(), now()),
+        Err(CertificateError::AuthorityWithoutKey)
+    ));
 }
 
 #[test]
@@ -164,7 +210,10 @@ fn half_a_pair_is_completed_only_when_it_is_ours() {
     for name in ["key.pem", "cert.pem"] {
         let text = directory.read(name);
         fs::remove_file(directory.0.join(name)).expect("removed");
-        assert!(matches!(load_or_make(&directory.settings(), now()), Err(CertificateError::HalfAPair { .. })));
+        assert!(matches!(
+            load_or_make(&directory.settings(), now()),
+            Err(CertificateError::HalfAPair { .. })
+        ));
         directory.write(name, &text);
     }
     let ours = Directory::new("half-ours");
@@ -183,11 +232,19 @@ fn faults_are_told_without_key_material() {
     directory.write_foreign();
     let key = directory.read("key.pem");
     let other = rcgen::KeyPair::generate().expect("a key").serialize_pem();
-    for (name, text) in [("key.pem", &*other), ("key.pem", "SECRET"), ("cert.pem", ""), ("cert.pem", &*key)] {
+    for (name, text) in [
+        ("key.pem", &*other),
+        ("key.pem", "SECRET"),
+        ("cert.pem", ""),
+        ("cert.pem", &*key),
+    ] {
         let before = directory.read(name);
         directory.write(name, text);
         let error = load_or_make(&directory.settings(), now()).expect_err("unusable");
-        assert!(!error.to_string().contains("SECRET") && !error.to_string().contains("PRIVATE"), "{error}");
+        assert!(
+            !error.to_string().contains("SECRET") && !error.to_string().contains("PRIVATE"),
+            "{error}"
+        );
         directory.write(name, &before);
     }
     assert!(load_or_make(&directory.settings(), now()).is_ok());

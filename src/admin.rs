@@ -19,6 +19,8 @@ use crate::metrics::{EXPOSITION_TYPE, Metrics};
 pub struct Readiness {
     /// What is missing, each a short sentence; empty when ready.
     pub missing: Vec<String>,
+    /// What an operator should know besides; it never makes the server unready.
+    pub notes: Vec<String>,
 }
 
 impl Readiness {
@@ -108,7 +110,8 @@ fn ready(state: &AdminState, verbose: bool) -> Response {
     if !verbose {
         return (status, word).into_response();
     }
-    let lines = readiness.missing.iter().map(|missing| format!("[-] {missing}\n"));
+    let missing = readiness.missing.iter().map(|missing| format!("[-] {missing}\n"));
+    let lines = missing.chain(readiness.notes.iter().map(|note| format!("[i] {note}\n")));
     (status, lines.collect::<String>() + word + "\n").into_response()
 }
 
@@ -133,7 +136,8 @@ mod tests {
 
     async fn fetch(view: View, missing: &[&str], uri: &str) -> (u16, String) {
         let missing = missing.iter().map(ToString::to_string).collect();
-        let (_sender, readiness) = watch::channel(Readiness { missing });
+        let notes = vec!["another replica writes".to_owned()];
+        let (_sender, readiness) = watch::channel(Readiness { missing, notes });
         let router = router(
             AdminState {
                 readiness,
@@ -169,7 +173,7 @@ mod tests {
             fetch(View::Everything, &missing, "/readyz").await,
             (503, "not ready".to_owned())
         );
-        let verbose = "[-] mappings of CRD have not been read\nnot ready\n".to_owned();
+        let verbose = "[-] mappings of CRD have not been read\n[i] another replica writes\nnot ready\n".to_owned();
         assert_eq!(
             fetch(View::Everything, &missing, "/readyz?verbose").await,
             (503, verbose.clone())
@@ -180,7 +184,7 @@ mod tests {
         );
         assert_eq!(
             fetch(View::Everything, &[], "/readyz?verbose").await,
-            (200, "ok\n".to_owned())
+            (200, "[i] another replica writes\nok\n".to_owned())
         );
     }
 

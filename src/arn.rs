@@ -119,14 +119,13 @@ impl<'a> Arn<'a> {
         }
         let mut parts = text.splitn(6, ':');
         let mut part = || parts.next().ok_or(ArnError::NotAnArn);
-        if part()? != "arn" {
+        if !part()?.eq_ignore_ascii_case("arn") {
             return Err(ArnError::NotAnArn);
         }
         let (partition, service, region, account, resource) = (part()?, part()?, part()?, part()?, part()?);
-        let partition = Partition::from_id(partition).ok_or(ArnError::Partition)?;
-        if !matches!(service, "iam" | "sts") {
-            return Err(ArnError::Service);
-        }
+        let partition = Partition::from_id(&partition.to_ascii_lowercase()).ok_or(ArnError::Partition)?;
+        let service = ["iam", "sts"].into_iter().find(|known| known.eq_ignore_ascii_case(service));
+        let service = service.ok_or(ArnError::Service)?;
         if !region.is_empty() {
             return Err(ArnError::Region);
         }
@@ -164,7 +163,7 @@ impl<'a> Arn<'a> {
 }
 
 fn principal<'a>(service: &str, resource: &'a str) -> Option<(PrincipalKind, &'a str, &'a str)> {
-    if (service, resource) == ("iam", "root") {
+    if service == "iam" && resource.eq_ignore_ascii_case("root") {
         return Some((PrincipalKind::Root, "", ""));
     }
     let (kind, rest) = resource.split_once('/')?;
@@ -172,7 +171,7 @@ fn principal<'a>(service: &str, resource: &'a str) -> Option<(PrincipalKind, &'a
     if rest.contains(':') || rest.split('/').any(str::is_empty) {
         return None;
     }
-    match (service, kind) {
+    match (service, &*kind.to_ascii_lowercase()) {
         ("iam", "role") => Some((PrincipalKind::Role, last_segment(rest), "")),
         ("iam", "user") => Some((PrincipalKind::User, rest, "")),
         ("sts", "assumed-role") => {
@@ -276,6 +275,12 @@ mod tests {
         ] {
             assert_eq!(canonical(given), wanted);
         }
+    }
+
+    #[test]
+    fn fixed_parts_may_be_in_any_letter_case() {
+        assert_eq!(canonical("ARN:AWS:IAM::123456789012:ROLE/Admin"), "arn:aws:iam::123456789012:role/Admin");
+        assert_eq!(canonical("arn:AWS-CN:iam::123456789012:Root"), "arn:aws-cn:iam::123456789012:root");
     }
 
     #[test]

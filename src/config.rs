@@ -16,7 +16,7 @@ use std::path::PathBuf;
 pub use file::{ConfigFile, FileError};
 pub use gates::{FeatureGates, KNOWN_GATES};
 pub use reader::Reader;
-pub use server::{ApiServer, Bind, Ec2Settings, ReservedPrefixes, ServerConfig, WebhookFiles};
+pub use server::{ApiServer, Bind, Ec2Settings, LeaseSettings, ReservedPrefixes, ServerConfig, WebhookFiles};
 pub use value::parse_bool;
 
 /// Everything that can be set, for all commands.
@@ -57,6 +57,9 @@ pub enum Setting {
     LegacyStatusCodes,
     AllowSystemUsernames,
     PrivilegedGroupsFrom,
+    LeaderElect,
+    LeaseName,
+    LeaseNamespace,
     TokenRegion,
     Role,
     ExternalId,
@@ -68,7 +71,7 @@ pub enum Setting {
 
 impl Setting {
     /// Each setting with its key in the configuration file.
-    const KEYS: [(Self, &'static str); 38] = [
+    const KEYS: [(Self, &'static str); 41] = [
         (Self::ClusterId, "clusterID"),
         (Self::LogVerbosity, "log-verbosity"),
         (Self::Partition, "server.partition"),
@@ -100,6 +103,9 @@ impl Setting {
         (Self::LegacyStatusCodes, "server.legacyStatusCodes"),
         (Self::AllowSystemUsernames, "server.allowSystemUsernames"),
         (Self::PrivilegedGroupsFrom, "server.privilegedGroupsFrom"),
+        (Self::LeaderElect, "server.leaderElect"),
+        (Self::LeaseName, "server.leaseName"),
+        (Self::LeaseNamespace, "server.leaseNamespace"),
         (Self::TokenRegion, "region"),
         (Self::Role, "role"),
         (Self::ExternalId, "externalID"),

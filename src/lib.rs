@@ -16,6 +16,7 @@
 //! | wire | [`crd`] [`token_review`] | domain, serde, schemars, kube's derive | clients, tokio, axum |
 //! | adapters | [`sts`] [`sources`] [`live`] | domain, wire, their one outside library, tokio, tracing | each other, surfaces, cli |
 //! | surfaces | [`webhook`] [`admin`] | domain, wire, the read handle of `live`, ports as generics | concrete adapters, the index, each other |
+//! | | [`controller`] | domain, wire, the statuses of `live`, metrics, kube | axum, hyper, the sources, other surfaces |
 //! | process | [`config`] [`lifecycle`] [`listener`] [`metrics`] [`audit`] | std, clap, the metrics and tracing libraries, domain enums for labels | kube clients, surfaces |
 //! | entry | [`cli`] | everything | business rules |
 //!
@@ -34,6 +35,7 @@ pub mod audit;
 pub mod authn;
 pub mod cli;
 pub mod config;
+pub mod controller;
 pub mod crd;
 pub mod identity;
 pub mod lifecycle;

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::arn::{AccountId, Arn, ArnError};
+use crate::arn::{AccountId, Arn, ArnError, PrincipalKind};
 use crate::identity::Identity;
 use crate::partition::Partition;
 use template::{Placeholder, Template, TemplateError};
@@ -99,10 +99,7 @@ impl Subject {
     /// When the text is neither.
     pub fn from_arn(text: &str) -> Result<Self, MappingError> {
         let arn = Arn::parse(text)?;
-        let sso = arn
-            .name
-            .strip_prefix("AWSReservedSSO_")
-            .and_then(|rest| rest.strip_suffix("_*"));
+        let sso = (arn.kind == PrincipalKind::Role).then(|| permission_set_name(arn.name)).flatten();
         if let Some(name) = sso {
             return Self::permission_set(name, arn.account.as_str(), arn.partition.id());
         }
@@ -150,6 +147,13 @@ impl Subject {
     pub fn key(&self) -> &str {
         &self.key
     }
+}
+
+/// `Admin` out of `AWSReservedSSO_Admin_*`, the prefix in any letter case.
+fn permission_set_name(role: &str) -> Option<&str> {
+    const PREFIX: &str = "AWSReservedSSO_";
+    let (prefix, rest) = role.split_at_checked(PREFIX.len())?;
+    rest.strip_suffix("_*").filter(|_| prefix.eq_ignore_ascii_case(PREFIX))
 }
 
 /// Where in its source a mapping stands.
@@ -398,6 +402,9 @@ mod tests {
         ] {
             let subject = Subject::from_arn(given).expect(given);
             assert_eq!((subject.kind(), subject.key()), (kind, key));
+        }
+        for wildcard in ["arn:aws:iam::123456789012:user/AWSReservedSSO_Admin_*", "arn:aws:iam::123456789012:role/A*"] {
+            assert_eq!(Subject::from_arn(wildcard), Err(MappingError::Wildcard));
         }
         assert_eq!(
             Subject::from_arn("arn:aws:iam::123456789012:role/*"),

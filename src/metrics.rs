@@ -162,9 +162,26 @@ impl Metrics {
         self.upstream.ec2_calls.inc();
     }
 
-    /// Whether this replica writes status and Events.
-    pub fn leader(&self, leader: bool) {
-        self.ours.leader.set(i64::from(leader));
+    /// How this replica stands among the others, and whether it writes status and Events.
+    pub fn standing(&self, standing: &'static str, writes: bool) {
+        self.ours.leader.set(i64::from(writes));
+        self.ours.standing.clear();
+        self.ours.standing.get_or_create(&[("standing", standing)]).set(1);
+    }
+
+    /// A status was looked at that does not say what it must: what became of it.
+    pub fn status_write(&self, result: &'static str) {
+        self.ours.status_writes.get_or_create(&[("result", result)]).inc();
+    }
+
+    /// So many objects are left alone because another program keeps overwriting their status.
+    pub fn contested(&self, objects: usize) {
+        self.ours.contested.set(i64::try_from(objects).unwrap_or(i64::MAX));
+    }
+
+    /// An Event was to be sent: what became of it.
+    pub fn event(&self, result: &'static str) {
+        self.ours.events.get_or_create(&[("result", result)]).inc();
     }
 
     /// A connection was accepted.

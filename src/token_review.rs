@@ -295,7 +295,7 @@ pub fn message(text: impl fmt::Display) -> String {
 }
 
 fn is_secret(text: &str) -> bool {
-    ["://", "k8s-aws-v1.", "X-Amz-"]
+    ["://", "k8s-aws-v1.", "X-Amz-Signature=", "X-Amz-Security-Token="]
         .iter()
         .any(|secret| text.contains(secret))
 }

@@ -55,6 +55,12 @@ const LAYERS: &[Layer] = &[
         never: &["kube", "k8s_openapi", "clap", "rustls"],
     },
     Layer {
+        name: "controller",
+        rooms: &["controller"],
+        may_know: &["mapping", "crd", "live", "metrics"],
+        never: &["axum", "hyper", "clap", "rustls", "prometheus_client"],
+    },
+    Layer {
         name: "process",
         rooms: &["config", "lifecycle", "listener", "metrics", "audit"],
         may_know: &["arn", "authn", "identity", "mapping", "partition", "token", "config", "metrics", "audit", "sts", "live"],

@@ -515,6 +515,7 @@ async fn with_a_client_authority_only_its_clients_get_in() {
 async fn the_health_port_by_the_same_listener() {
     let (_sender, readiness) = watch::channel(Readiness {
         missing: vec!["the cluster ID".to_owned()],
+        notes: Vec::new(),
     });
     let state = AdminState {
         readiness,

@@ -4,6 +4,7 @@
 //! somebody who listens, and who says "not yet" until the sources are read.
 
 mod args;
+mod control;
 mod ports;
 mod report;
 
@@ -35,6 +36,7 @@ use crate::sts::{Sts, StsOptions};
 use crate::webhook::certificate::Reloader;
 use crate::webhook::{self, ReviewLimits, Settle, WebhookOptions, WebhookState, tls};
 pub(super) use args::ServerArgs;
+use control::{connected, controller};
 use ports::{NoDnsNames, SharedSts};
 use report::{ClusterIds, Reporter};
 
@@ -74,7 +76,7 @@ async fn serve(config: &ServerConfig) -> Result<(), Failure> {
     let policy = Arc::new(config.policy.clone());
     let (writer, table, updates) = live::writer(Index::new(&config.backend_modes, Arc::clone(&policy)));
     let (ids, tokens) = ClusterIds::new(config).map_err(Failure::failed)?;
-    let (reporter, readiness) = Reporter::new(Arc::clone(&metrics), table.clone(), ids);
+    let (mut reporter, readiness) = Reporter::new(Arc::clone(&metrics), table.clone(), ids);
     let sts = Arc::new(sts(config, &metrics)?);
     expose(config, &metrics, &table, &sts);
 
@@ -105,7 +107,13 @@ async fn serve(config: &ServerConfig) -> Result<(), Failure> {
     spawn_health(&mut supervisor, readiness, health, &metrics);
     hint(&config.webhook.generate_kubeconfig);
 
-    spawn_sources(&mut supervisor, config, &updates).await;
+    let connector = Connector::new(config.api_server.kubeconfig.clone(), config.api_server.master.clone());
+    if let Some(controller) = controller(config, writer.statuses(), &metrics, reporter.notes()) {
+        reporter.tell(controller.events());
+        let run = controller.run(connected(connector.clone()), supervisor.cancel_token());
+        supervisor.spawn("controller", run);
+    }
+    spawn_sources(&mut supervisor, config, connector, &updates).await;
     // The sender in hand keeps the writer going when no source is left that could say anything.
     supervisor.spawn_until_cancelled("mappings", async move {
         writer.run(reporter).await;
@@ -220,8 +228,12 @@ fn log_listening(protocol: &str, tcp: &TcpListener) {
 }
 
 /// Each source is a task of its own: none waits for another.
-async fn spawn_sources(supervisor: &mut Supervisor, config: &ServerConfig, updates: &mpsc::Sender<SourceUpdate>) {
-    let connector = Connector::new(config.api_server.kubeconfig.clone(), config.api_server.master.clone());
+async fn spawn_sources(
+    supervisor: &mut Supervisor,
+    config: &ServerConfig,
+    connector: Connector,
+    updates: &mpsc::Sender<SourceUpdate>,
+) {
     for source in config.backend_modes.iter().copied() {
         let (connector, updates, cancel) = (connector.clone(), updates.clone(), supervisor.cancel_token());
         let config_map = |name: &str, parse| Watched {

@@ -20,6 +20,8 @@ const DEFAULT_STATE_DIR: &str = "/var/aws-iam-authenticator";
 const DEFAULT_KUBECONFIG: &str = "/etc/kubernetes/aws-iam-authenticator/kubeconfig.yaml";
 const DEFAULT_IDENTITY_CACHE_TTL: Duration = Duration::from_secs(20);
 const DEFAULT_SOURCE_SYNC_TIMEOUT: Duration = Duration::from_secs(30);
+const DEFAULT_LEASE: &str = "aws-iam-authenticator";
+const DEFAULT_LEASE_NAMESPACE: &str = "kube-system";
 const DEFAULT_EC2_QPS: u32 = 15;
 const DEFAULT_EC2_BURST: u32 = 5;
 
@@ -63,6 +65,15 @@ pub struct Ec2Settings {
     pub source_arn: Option<String>,
 }
 
+/// The lease that decides which replica writes status and Events.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LeaseSettings {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
 /// The files that the API server needs to reach the webhook, and what stands in them. All that `init` needs.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct WebhookFiles {
@@ -99,6 +110,8 @@ pub struct ServerConfig {
     pub health: Bind,
     /// The API server.
     pub api_server: ApiServer,
+    /// Who writes status and Events; `None` lets every replica.
+    pub lease: Option<LeaseSettings>,
     /// How long a verified identity is remembered.
     pub identity_cache_ttl: Duration,
     /// Whether it serves until its token ends while STS is unreachable.
@@ -169,6 +182,7 @@ impl ServerConfig {
                 port: reader.parsed(Setting::HealthPort, DEFAULT_HEALTH_PORT, value::port),
             },
             api_server: api_server(&mut reader),
+            lease: lease(&mut reader),
             identity_cache_ttl: reader.parsed(Setting::IdentityCacheTtl, DEFAULT_IDENTITY_CACHE_TTL, value::duration),
             identity_outage_grace: reader.flag(Setting::IdentityOutageGrace, true),
             source_sync_timeout: reader.parsed(
@@ -318,6 +332,15 @@ fn api_server(reader: &mut Reader<'_>) -> ApiServer {
         kubeconfig: reader.text(Setting::Kubeconfig).map(Into::into),
         master: reader.text(Setting::Master),
     }
+}
+
+fn lease(reader: &mut Reader<'_>) -> Option<LeaseSettings> {
+    let mut name = |setting, default: &str| reader.parsed(setting, default.to_owned(), value::object_name);
+    let lease = LeaseSettings {
+        namespace: name(Setting::LeaseNamespace, DEFAULT_LEASE_NAMESPACE),
+        name: name(Setting::LeaseName, DEFAULT_LEASE),
+    };
+    reader.flag(Setting::LeaderElect, true).then_some(lease)
 }
 
 /// An audience may hold anything but is never empty.

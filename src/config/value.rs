@@ -79,6 +79,21 @@ fn is_host_name(text: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
 }
 
+/// The name of a Kubernetes object or namespace.
+pub(super) fn object_name(text: &str) -> Result<String, String> {
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let bytes = text.as_bytes();
+    let inner = bytes.iter().all(|byte| is_plain(*byte) || matches!(byte, b'.' | b'-'));
+    let ends = [bytes.first(), bytes.last()];
+    if inner && bytes.len() <= 253 && ends.into_iter().all(|end| end.copied().is_some_and(is_plain)) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(
+            "{text:?} is not the name of a Kubernetes object; use a-z, 0-9, - and ."
+        ))
+    }
+}
+
 /// The closest of some names, when it is close enough to be what was meant.
 pub(super) fn closest<'a>(text: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let squash = |name: &str| name.to_ascii_lowercase().replace(['-', '_'], "");
@@ -133,6 +148,14 @@ mod tests {
         assert_eq!(host("[::1]").as_deref(), Ok("::1"));
         assert!(host("a b").is_err());
         assert!(host("").is_err());
+    }
+
+    #[test]
+    fn names_of_objects() {
+        assert_eq!(object_name("kube-system").as_deref(), Ok("kube-system"));
+        for bad in ["", "Upper", "-a", "a-", "a/b", "a b"] {
+            assert!(object_name(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

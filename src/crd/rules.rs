@@ -42,16 +42,16 @@ pub(super) fn one_subject() -> Rule {
 /// [`crate::mapping::Subject::from_arn`].
 pub(super) fn arn(schema: &mut Schema) {
     // Six parts, the last of which may have colons. What has fewer is told only that.
-    let unless_shape = "!self.matches('^arn(:[^:]*){4}:')";
-    let service = "^arn:[^:]*:(iam|sts):";
-    let iam = "^arn:[^:]*:iam(:[^:]*){2}:(root|(role|user)(/[^/:]+)+)$";
-    let sts = "^arn:[^:]*:sts(:[^:]*){2}:(assumed-role(/[^/:]+){2,}|federated-user/[^/:]+)$";
-    let open_ended = "^[^*?]*:role/([^*?]*/)?AWSReservedSSO_[0-9A-Za-z_+=,.@-]{1,32}_[*]$";
+    let unless_shape = "!self.matches('(?i)^arn(:[^:]*){4}:')";
+    let service = "(?i)^arn:[^:]*:(iam|sts):";
+    let iam = "(?i)^arn:[^:]*:iam(:[^:]*){2}:(root|(role|user)(/[^/:]+)+)$";
+    let sts = "(?i)^arn:[^:]*:sts(:[^:]*){2}:(assumed-role(/[^/:]+){2,}|federated-user/[^/:]+)$";
+    let open_ended = "(?i)^[^*?]*:role/([^*?]*/)?AWSReservedSSO_[0-9A-Za-z_+=,.@-]{1,32}_[*]$";
     let checks = [
         ("self.matches('^[!-~]*$')".to_owned(), ArnError::Character),
-        ("self.matches('^arn(:[^:]*){4}:')".to_owned(), ArnError::NotAnArn),
+        ("self.matches('(?i)^arn(:[^:]*){4}:')".to_owned(), ArnError::NotAnArn),
         (
-            format!("{unless_shape} || self.matches('^arn:({}):')", partitions().join("|")),
+            format!("{unless_shape} || self.matches('(?i)^arn:({}):')", partitions()),
             ArnError::Partition,
         ),
         (
@@ -59,11 +59,11 @@ pub(super) fn arn(schema: &mut Schema) {
             ArnError::Service,
         ),
         (
-            format!("{unless_shape} || self.matches('^arn:[^:]*:[^:]*::')"),
+            format!("{unless_shape} || self.matches('(?i)^arn:[^:]*:[^:]*::')"),
             ArnError::Region,
         ),
         (
-            format!("{unless_shape} || self.matches('^arn(:[^:]*){{3}}:[0-9]{{12}}:')"),
+            format!("{unless_shape} || self.matches('(?i)^arn(:[^:]*){{3}}:[0-9]{{12}}:')"),
             ArnError::Account,
         ),
         (
@@ -140,9 +140,14 @@ pub(super) fn account_id(schema: &mut Schema) {
     add(schema, "self.matches('^[0-9]{12}$')", ArnError::Account.to_string());
 }
 
-/// Every partition there is.
-pub(super) fn partitions() -> [&'static str; 8] {
-    Partition::ALL.map(Partition::id)
+/// A partition. Not an `enum`: the API server would refuse null, which stands for none everywhere else.
+pub(super) fn partition(schema: &mut Schema) {
+    let rule = format!("self.matches('^({})$')", partitions());
+    add(schema, rule, ArnError::Partition.to_string());
+}
+
+fn partitions() -> String {
+    Partition::ALL.map(Partition::id).join("|")
 }
 
 fn add(schema: &mut Schema, rule: impl Into<String>, message: impl Into<String>) {

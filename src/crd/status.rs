@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use serde_json::{Value, json};
 
 use super::IAMIdentityMappingStatus;
-use crate::mapping::index::{StatusView, Verdict, VerdictState};
+use crate::mapping::index::{StatusView, Stored, Verdict, VerdictState};
 
 /// The condition that says whether the object is served.
 const READY: &str = "Ready";
@@ -37,6 +37,11 @@ pub fn view(status: &Value) -> StatusView<'_> {
             .unwrap_or_default(),
         message: ready.map(|ready| text(ready, "message")).unwrap_or_default(),
     }
+}
+
+/// Whether an object has no status at all.
+pub fn is_blank(stored: &Stored) -> bool {
+    stored.status == view(&Value::Null).digest()
 }
 
 /// The merge patch that makes the status say what the verdict says. `before` is the status that it replaces: of it stay
@@ -101,7 +106,6 @@ fn text<'a>(value: &'a Value, name: &str) -> &'a str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mapping::index::Stored;
 
     const THEN: &str = "2026-01-02T03:04:05Z";
     const NOW: &str = "2026-02-03T04:05:06Z";

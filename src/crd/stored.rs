@@ -230,7 +230,11 @@ mod tests {
             assert_eq!(lenient.object.name, derived.name);
             assert_eq!(lenient.object.mapping, derived.mapping, "{spec}");
             assert_eq!(lenient.meta().resource_version.as_deref(), Some("7"));
-            let Stored { generation, resource_version, status } = lenient.object.stored;
+            let Stored {
+                generation,
+                resource_version,
+                status,
+            } = lenient.object.stored;
             assert_eq!((generation, resource_version), (2, 7));
             assert_eq!(status, status::view(&Value::Null).digest());
             assert_eq!(lenient.meta().managed_fields, None);

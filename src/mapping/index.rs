@@ -27,7 +27,7 @@ pub use status::{StatusView, Verdict, VerdictState};
 pub const NOT_FOUND_GRACE: Duration = Duration::from_secs(30);
 
 /// How long a subject that vanished in a faulty edit stays.
-pub const HOLD: Duration = Duration::from_secs(15 * 60);
+pub const HOLD: Duration = Duration::from_mins(15);
 
 /// Per-source state and the table made from it.
 #[derive(Debug)]
@@ -100,9 +100,9 @@ impl Index {
     /// Lets time pass: ends holds and the grace of a missing definition.
     pub fn tick(&mut self, now: Instant) -> Vec<Notice> {
         let mut notices = Vec::new();
-        let mut changes = Changes { table: &mut self.table, touched: &mut self.touched };
+        let mut target = Target { table: &mut self.table, touched: &mut self.touched };
         for (source, documents) in &mut self.documents {
-            let (changed, expired) = documents.expire(*source, now, &mut changes);
+            let (changed, expired) = documents.expire(*source, now, &mut target);
             self.changed |= changed;
             notices.extend(expired);
         }
@@ -195,8 +195,8 @@ impl Index {
             self.cluster_id = id;
         }
         let documents = self.documents.entry(source).or_default();
-        let mut changes = Changes { table: &mut self.table, touched: &mut self.touched };
-        let (changed, news) = documents.replace(source, content, &self.policy, now, &mut changes);
+        let mut target = Target { table: &mut self.table, touched: &mut self.touched };
+        let (changed, news) = documents.replace(source, content, &self.policy, now, &mut target);
         self.changed |= changed;
         notices.extend(news);
     }
@@ -321,7 +321,7 @@ impl Touched {
 }
 
 /// What a change is written to.
-struct Changes<'a> {
+struct Target<'a> {
     table: &'a mut MappingTable,
     touched: &'a mut Touched,
 }

@@ -59,6 +59,15 @@ pub(in crate::cli) struct ServerArgs {
     /// The backends that may grant the group `system:masters`, comma-separated [default: all]
     #[arg(long, value_name = "BACKENDS")]
     privileged_groups_from: Vec<String>,
+    /// Elect one replica to write the status of mappings and Events; without it every replica does [default: true]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    leader_elect: Option<String>,
+    /// The Lease by which that replica is elected [default: aws-iam-authenticator]
+    #[arg(long, value_name = "NAME")]
+    lease_name: Option<String>,
+    /// The namespace of the Lease [default: kube-system]
+    #[arg(long, value_name = "NAMESPACE")]
+    lease_namespace: Option<String>,
     /// How many EC2 DescribeInstances calls to make a second [default: 15]
     #[arg(long = "ec2-describeInstances-qps", value_name = "NUMBER")]
     ec2_qps: Option<String>,
@@ -115,6 +124,9 @@ impl ServerArgs {
             "--privileged-groups-from",
             self.privileged_groups_from,
         );
+        flags.flag(Setting::LeaderElect, "--leader-elect", self.leader_elect);
+        flags.flag(Setting::LeaseName, "--lease-name", self.lease_name);
+        flags.flag(Setting::LeaseNamespace, "--lease-namespace", self.lease_namespace);
         flags.flag(Setting::Ec2Qps, "--ec2-describeInstances-qps", self.ec2_qps);
         flags.flag(Setting::Ec2Burst, "--ec2-describeInstances-burst", self.ec2_burst);
     }

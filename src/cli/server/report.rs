@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 use crate::admin::Readiness;
 use crate::config::ServerConfig;
+use crate::controller::EventSender;
 use crate::live::{LiveObserver, LiveTable};
 use crate::mapping::index::{Notice, SourceState};
 use crate::mapping::table::MappingTable;
@@ -84,6 +85,7 @@ pub(super) struct Reporter {
     table: LiveTable,
     ids: ClusterIds,
     readiness: watch::Sender<Readiness>,
+    events: Option<EventSender>,
 }
 
 impl Reporter {
@@ -91,6 +93,7 @@ impl Reporter {
     pub(super) fn new(metrics: Arc<Metrics>, table: LiveTable, ids: ClusterIds) -> (Self, watch::Receiver<Readiness>) {
         let (readiness, receiver) = watch::channel(Readiness {
             missing: missing(&table.sources(), ids.is_known()),
+            notes: Vec::new(),
         });
         (
             Self {
@@ -98,9 +101,21 @@ impl Reporter {
                 table,
                 ids,
                 readiness,
+                events: None,
             },
             receiver,
         )
+    }
+
+    /// From now on what happens to `ConfigMap`s is told here too.
+    pub(super) fn tell(&mut self, events: EventSender) {
+        self.events = Some(events);
+    }
+
+    /// Sets what an operator should know besides.
+    pub(super) fn notes(&self) -> impl Fn(Vec<String>) + Send + Sync + 'static {
+        let readiness = self.readiness.clone();
+        move |notes| readiness.send_modify(|readiness| readiness.notes = notes)
     }
 
     fn update_readiness(&self) {
@@ -116,6 +131,9 @@ impl Reporter {
 impl LiveObserver for Reporter {
     fn notice(&self, notice: &Notice) {
         self.metrics.notice(notice);
+        if let Some(events) = &self.events {
+            events.notice(notice);
+        }
         self.update_readiness();
     }
 

@@ -10,7 +10,7 @@ use std::time::Instant;
 use super::super::aws_auth::{Content, Document, Entries, Problem};
 use super::super::policy::MappingPolicy;
 use super::super::{Mapping, Origin, SourceId};
-use super::{Changes, Counts, HOLD, Notice, NoticeKind, replace_in_table};
+use super::{Target, Counts, HOLD, Notice, NoticeKind, replace_in_table};
 
 /// A faulty document with thousands of bad entries is one mistake; this many of them are spelled out.
 const MAX_NOTICES: usize = 20;
@@ -54,19 +54,19 @@ impl Documents {
         content: Option<Content>,
         policy: &MappingPolicy,
         now: Instant,
-        changes: &mut Changes<'_>,
+        target: &mut Target<'_>,
     ) -> (bool, Vec<Notice>) {
         let mut notices = Vec::new();
         match content {
             None => self.absent(source, &mut notices),
             Some(content) => self.present(source, content, policy, now, &mut notices),
         }
-        let changed = self.rebuild(source, now, changes, &mut notices);
+        let changed = self.rebuild(source, now, target, &mut notices);
         (changed, notices)
     }
 
     /// Ends the holds whose time is over.
-    pub(super) fn expire(&mut self, source: SourceId, now: Instant, changes: &mut Changes<'_>) -> (bool, Vec<Notice>) {
+    pub(super) fn expire(&mut self, source: SourceId, now: Instant, target: &mut Target<'_>) -> (bool, Vec<Notice>) {
         let mut notices = Vec::new();
         for state in &mut self.states {
             let Some(dirty) = &mut state.dirty else { continue };
@@ -86,7 +86,7 @@ impl Documents {
         if notices.is_empty() {
             return (false, notices);
         }
-        let changed = self.rebuild(source, now, changes, &mut notices);
+        let changed = self.rebuild(source, now, target, &mut notices);
         (changed, notices)
     }
 
@@ -136,19 +136,16 @@ impl Documents {
         let mut rejected = false;
         for document in content.documents {
             let place = self.states.iter().position(|state| state.name == document.name);
-            let state = match place.and_then(|place| self.states.get_mut(place)) {
-                Some(state) => state,
-                None => {
-                    self.states.push(State::new(document.name));
-                    let Some(state) = self.states.last_mut() else { continue };
-                    state
-                }
-            };
+            let place = place.unwrap_or_else(|| {
+                self.states.push(State::new(document.name));
+                self.states.len() - 1
+            });
+            let Some(state) = self.states.get_mut(place) else { continue };
             let fault = state.fault(&document, &appeared, content.has_known_key);
             rejected |= fault.is_some();
             match (fault, document.entries) {
-                (Some(fault), _) => state.reject(source, fault, notices),
-                (None, Err(error)) => state.reject(source, format!("{}: {error}", document.name), notices),
+                (Some(fault), _) => state.reject(source, &fault, notices),
+                (None, Err(error)) => state.reject(source, &format!("{}: {error}", document.name), notices),
                 (None, Ok(mut entries)) => {
                     entries.mappings = share(entries.mappings, &self.effective);
                     state.accept(source, document.keys, entries, policy, now, notices);
@@ -169,14 +166,14 @@ impl Documents {
         }
     }
 
-    fn rebuild(&mut self, source: SourceId, now: Instant, changes: &mut Changes<'_>, notices: &mut Vec<Notice>) -> bool {
+    fn rebuild(&mut self, source: SourceId, now: Instant, target: &mut Target<'_>, notices: &mut Vec<Notice>) -> bool {
         let (effective, held) = self.merge(now);
         if held.len() > self.held {
             notices.push(held_notice(source, &held));
         }
         self.held = held.len();
         let old = std::mem::replace(&mut self.effective, effective);
-        let changed = write_difference(&old, &self.effective, changes);
+        let changed = write_difference(&old, &self.effective, target);
         if changed {
             let message = format!("{} mappings", self.effective.len());
             notices.push(Notice {
@@ -228,18 +225,18 @@ fn held_notice(source: SourceId, held: &[Arc<Mapping>]) -> Notice {
 }
 
 /// Brings the table from the old mappings to the new ones, both sorted by subject.
-fn write_difference(old: &[Arc<Mapping>], new: &[Arc<Mapping>], changes: &mut Changes<'_>) -> bool {
+fn write_difference(old: &[Arc<Mapping>], new: &[Arc<Mapping>], target: &mut Target<'_>) -> bool {
     let mut changed = false;
     for mapping in old {
         if find(new, mapping).is_none() {
-            replace_in_table(changes.table, Some(mapping), None, changes.touched);
+            replace_in_table(target.table, Some(mapping), None, target.touched);
             changed = true;
         }
     }
     for mapping in new {
         let before = find(old, mapping);
         if before.is_none_or(|before| !Arc::ptr_eq(before, mapping)) {
-            replace_in_table(changes.table, before.map(|before| &**before), Some(Arc::clone(mapping)), changes.touched);
+            replace_in_table(target.table, before.map(|before| &**before), Some(Arc::clone(mapping)), target.touched);
             changed = true;
         }
     }
@@ -304,7 +301,7 @@ impl State {
         ))
     }
 
-    fn reject(&mut self, source: SourceId, fault: String, notices: &mut Vec<Notice>) {
+    fn reject(&mut self, source: SourceId, fault: &str, notices: &mut Vec<Notice>) {
         self.rejected = true;
         let message = format!("{fault}; its last good content stays");
         self.complain(

@@ -124,7 +124,9 @@ impl<'a> Arn<'a> {
         }
         let (partition, service, region, account, resource) = (part()?, part()?, part()?, part()?, part()?);
         let partition = Partition::from_id(&partition.to_ascii_lowercase()).ok_or(ArnError::Partition)?;
-        let service = ["iam", "sts"].into_iter().find(|known| known.eq_ignore_ascii_case(service));
+        let service = ["iam", "sts"]
+            .into_iter()
+            .find(|known| known.eq_ignore_ascii_case(service));
         let service = service.ok_or(ArnError::Service)?;
         if !region.is_empty() {
             return Err(ArnError::Region);
@@ -279,8 +281,14 @@ mod tests {
 
     #[test]
     fn fixed_parts_may_be_in_any_letter_case() {
-        assert_eq!(canonical("ARN:AWS:IAM::123456789012:ROLE/Admin"), "arn:aws:iam::123456789012:role/Admin");
-        assert_eq!(canonical("arn:AWS-CN:iam::123456789012:Root"), "arn:aws-cn:iam::123456789012:root");
+        assert_eq!(
+            canonical("ARN:AWS:IAM::123456789012:ROLE/Admin"),
+            "arn:aws:iam::123456789012:role/Admin"
+        );
+        assert_eq!(
+            canonical("arn:AWS-CN:iam::123456789012:Root"),
+            "arn:aws-cn:iam::123456789012:root"
+        );
     }
 
     #[test]

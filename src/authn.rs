@@ -242,8 +242,17 @@ mod tests {
                 settled: self.settled,
                 now: now(),
             };
-            let decision = authenticate(token, || Arc::new(index.table().clone()), &context, &self.sts, &self.dns_names);
-            tokio::runtime::Builder::new_current_thread().build().expect("runtime").block_on(decision)
+            let decision = authenticate(
+                token,
+                || Arc::new(index.table().clone()),
+                &context,
+                &self.sts,
+                &self.dns_names,
+            );
+            tokio::runtime::Builder::new_current_thread()
+                .build()
+                .expect("runtime")
+                .block_on(decision)
         }
 
         /// The user and groups, or the reason.
@@ -261,14 +270,18 @@ mod tests {
 
     #[test]
     fn a_mapped_caller_is_granted_its_user() {
-        let case = session("me@x").mapped("username: 'u:{{SessionName}}'\n  groups: ['g-{{AccountID}}', system:masters]");
+        let case =
+            session("me@x").mapped("username: 'u:{{SessionName}}'\n  groups: ['g-{{AccountID}}', system:masters]");
         assert_eq!(case.outcome(), "u:me-x g-123456789012+system:masters");
     }
 
     #[test]
     fn what_is_not_ours_is_left_to_others() {
         assert!(matches!(session("s").decide("eyJhbGciOi.x.y"), Decision::NotOurs));
-        assert!(matches!(session("s").decide("k8s-aws-v1.!"), Decision::Denied(Denial::Token(_), None)));
+        assert!(matches!(
+            session("s").decide("k8s-aws-v1.!"),
+            Decision::Denied(Denial::Token(_), None)
+        ));
     }
 
     #[test]
@@ -297,17 +310,29 @@ mod tests {
             case.sts = Sts(Err(error));
             case.outcome()
         };
-        let refused = StsError::Refused { code: "SignatureDoesNotMatch".into(), status: 403 };
+        let refused = StsError::Refused {
+            code: "SignatureDoesNotMatch".into(),
+            status: 403,
+        };
         assert_eq!(with(refused), "denied sts_refused");
-        assert_eq!(with(StsError::Identity(IdentityError::Account)), "denied identity_account_mismatch");
+        assert_eq!(
+            with(StsError::Identity(IdentityError::Account)),
+            "denied identity_account_mismatch"
+        );
         assert_eq!(with(StsError::Busy { verified_lately: true }), "busy true");
-        assert_eq!(with(StsError::Unavailable(StsOutage::Timeout)), "unavailable sts_timeout");
+        assert_eq!(
+            with(StsError::Unavailable(StsOutage::Timeout)),
+            "unavailable sts_timeout"
+        );
     }
 
     #[test]
     fn private_dns_names_are_asked_for_instances_only() {
         let node = "username: 'system:node:{{EC2PrivateDNSName}}'";
-        assert_eq!(session("i-0123456789abcdef0").mapped(node).outcome(), "system:node:ip-10-0-0-1.ec2.internal ");
+        assert_eq!(
+            session("i-0123456789abcdef0").mapped(node).outcome(),
+            "system:node:ip-10-0-0-1.ec2.internal "
+        );
         assert_eq!(session("someone").mapped(node).outcome(), "denied no_instance");
         let mut case = session("i-01234567").mapped(node);
         case.dns_names = DnsNames(Err(DnsNameError::Unavailable("no adapter".into())));

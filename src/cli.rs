@@ -54,7 +54,6 @@ struct GlobalArgs {
 }
 
 #[derive(Debug, Subcommand)]
-#[expect(clippy::doc_markdown, reason = "the help texts are for terminals")]
 enum Command {
     /// Run the webhook server that the API server asks who a token belongs to
     Server(Box<server::ServerArgs>),

@@ -184,6 +184,7 @@ mod tests {
 
     use super::*;
 
+    #[expect(clippy::needless_pass_by_value, reason = "`json!` makes a value")]
     fn object(spec: serde_json::Value) -> IAMIdentityMapping {
         serde_json::from_value(json!({
             "apiVersion": "iamauthenticator.k8s.aws/v1alpha1",

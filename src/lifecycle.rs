@@ -73,7 +73,11 @@ impl Verbosity {
             Self::Trace => (LevelFilter::TRACE, LevelFilter::WARN),
         };
         // The Kubernetes client makes an error of each refused connection; our sources say it once, in their own words.
-        let client = if own <= LevelFilter::INFO { LevelFilter::OFF } else { others };
+        let client = if own <= LevelFilter::INFO {
+            LevelFilter::OFF
+        } else {
+            others
+        };
         Targets::new()
             .with_default(others)
             .with_target("kube_client", client)

@@ -10,8 +10,8 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::mapping::index::{Index, Notice, SourceState, SourceUpdate};
 use crate::mapping::table::MappingTable;
-pub use statuses::Statuses;
 use statuses::Ask;
+pub use statuses::Statuses;
 
 /// How many updates may wait for the writer; a source that is faster is slowed down.
 const QUEUE: usize = 1024;
@@ -72,7 +72,14 @@ pub fn writer(index: Index) -> (Writer, LiveTable, mpsc::Sender<SourceUpdate>) {
         sources: Arc::new(ArcSwap::from_pointee(index.sources().to_vec())),
     };
     let (statuses, asks) = statuses::new();
-    let writer = Writer { index, updates, live: live.clone(), statuses, asks, cluster_id: None };
+    let writer = Writer {
+        index,
+        updates,
+        live: live.clone(),
+        statuses,
+        asks,
+        cluster_id: None,
+    };
     (writer, live, sender)
 }
 

@@ -99,7 +99,9 @@ impl Subject {
     /// When the text is neither.
     pub fn from_arn(text: &str) -> Result<Self, MappingError> {
         let arn = Arn::parse(text)?;
-        let sso = (arn.kind == PrincipalKind::Role).then(|| permission_set_name(arn.name)).flatten();
+        let sso = (arn.kind == PrincipalKind::Role)
+            .then(|| permission_set_name(arn.name))
+            .flatten();
         if let Some(name) = sso {
             return Self::permission_set(name, arn.account.as_str(), arn.partition.id());
         }
@@ -403,7 +405,10 @@ mod tests {
             let subject = Subject::from_arn(given).expect(given);
             assert_eq!((subject.kind(), subject.key()), (kind, key));
         }
-        for wildcard in ["arn:aws:iam::123456789012:user/AWSReservedSSO_Admin_*", "arn:aws:iam::123456789012:role/A*"] {
+        for wildcard in [
+            "arn:aws:iam::123456789012:user/AWSReservedSSO_Admin_*",
+            "arn:aws:iam::123456789012:role/A*",
+        ] {
             assert_eq!(Subject::from_arn(wildcard), Err(MappingError::Wildcard));
         }
         assert_eq!(

@@ -15,19 +15,53 @@ struct Layer {
 
 const DOMAIN: &[&str] = &["arn", "authn", "identity", "mapping", "partition", "token"];
 const IO: &[&str] = &[
-    "kube", "kube_runtime", "k8s_openapi", "tokio", "axum", "hyper", "hyper_util", "tracing", "rustls", "moka",
-    "std::env", "std::fs", "std::net", "std::process", "SystemTime::now", "Timestamp::now", "Instant::now", "Zoned::now",
+    "kube",
+    "kube_runtime",
+    "k8s_openapi",
+    "tokio",
+    "axum",
+    "hyper",
+    "hyper_util",
+    "tracing",
+    "rustls",
+    "moka",
+    "std::env",
+    "std::fs",
+    "std::net",
+    "std::process",
+    "SystemTime::now",
+    "Timestamp::now",
+    "Instant::now",
+    "Zoned::now",
 ];
 
 const LAYERS: &[Layer] = &[
-    Layer { name: "domain", rooms: DOMAIN, may_know: DOMAIN, never: IO },
+    Layer {
+        name: "domain",
+        rooms: DOMAIN,
+        may_know: DOMAIN,
+        never: IO,
+    },
     Layer {
         name: "wire",
         rooms: &["crd", "token_review"],
         may_know: DOMAIN,
-        never: &["kube::Client", "kube::Api", "kube::client", "kube::runtime", "tokio", "axum", "hyper"],
+        never: &[
+            "kube::Client",
+            "kube::Api",
+            "kube::client",
+            "kube::runtime",
+            "tokio",
+            "axum",
+            "hyper",
+        ],
     },
-    Layer { name: "sts", rooms: &["sts"], may_know: DOMAIN, never: &["kube", "k8s_openapi", "axum", "clap"] },
+    Layer {
+        name: "sts",
+        rooms: &["sts"],
+        may_know: DOMAIN,
+        never: &["kube", "k8s_openapi", "axum", "clap"],
+    },
     Layer {
         name: "sources",
         rooms: &["sources"],
@@ -44,7 +78,17 @@ const LAYERS: &[Layer] = &[
         name: "webhook",
         rooms: &["webhook"],
         may_know: &[
-            "arn", "authn", "identity", "mapping", "partition", "token", "token_review", "live", "listener", "metrics", "audit",
+            "arn",
+            "authn",
+            "identity",
+            "mapping",
+            "partition",
+            "token",
+            "token_review",
+            "live",
+            "listener",
+            "metrics",
+            "audit",
         ],
         never: &["kube", "k8s_openapi", "clap"],
     },
@@ -63,7 +107,19 @@ const LAYERS: &[Layer] = &[
     Layer {
         name: "process",
         rooms: &["config", "lifecycle", "listener", "metrics", "audit"],
-        may_know: &["arn", "authn", "identity", "mapping", "partition", "token", "config", "metrics", "audit", "sts", "live"],
+        may_know: &[
+            "arn",
+            "authn",
+            "identity",
+            "mapping",
+            "partition",
+            "token",
+            "config",
+            "metrics",
+            "audit",
+            "sts",
+            "live",
+        ],
         never: &["kube", "k8s_openapi"],
     },
 ];
@@ -84,7 +140,12 @@ fn sources(folder: &Path, found: &mut Vec<Source>) {
             sources(&path, found);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let inside = path.strip_prefix(root().join("src")).expect("below src");
-            let room = inside.components().next().expect("a name").as_os_str().to_string_lossy();
+            let room = inside
+                .components()
+                .next()
+                .expect("a name")
+                .as_os_str()
+                .to_string_lossy();
             let room = room.trim_end_matches(".rs").to_owned();
             let text = product_code(&fs::read_to_string(&path).expect("readable"));
             found.push(Source { path, room, text });
@@ -99,7 +160,10 @@ fn root() -> &'static Path {
 /// The code without comments and without the unit tests at its end.
 fn product_code(text: &str) -> String {
     let code = text.split("\n#[cfg(test)]\nmod tests {").next().unwrap_or_default();
-    code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+    code.lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// Whether the code names this path, as a whole word.
@@ -128,7 +192,11 @@ fn all() -> Vec<Source> {
 fn every_room_has_a_layer() {
     for source in all() {
         let known = ENTRY.contains(&source.room.as_str()) || layer_of(&source.room).is_some();
-        assert!(known, "{} is in no layer: give it one here and in the crate documentation", source.path.display());
+        assert!(
+            known,
+            "{} is in no layer: give it one here and in the crate documentation",
+            source.path.display()
+        );
     }
 }
 
@@ -147,14 +215,23 @@ fn rooms_know_only_whom_they_may() {
         let Some(layer) = layer_of(&source.room) else { continue };
         for other in &rooms {
             let allowed = *other == source.room || layer.may_know.contains(other);
-            let used = source.text.contains(&format!("crate::{other}::")) || source.text.contains(&format!("crate::{other};"));
+            let used =
+                source.text.contains(&format!("crate::{other}::")) || source.text.contains(&format!("crate::{other};"));
             if used && !allowed {
-                faults.push(format!("{}: the {} layer may not know `{other}`", source.path.display(), layer.name));
+                faults.push(format!(
+                    "{}: the {} layer may not know `{other}`",
+                    source.path.display(),
+                    layer.name
+                ));
             }
         }
         for outside in layer.never {
             if names(&source.text, outside) {
-                faults.push(format!("{}: the {} layer may not use `{outside}`", source.path.display(), layer.name));
+                faults.push(format!(
+                    "{}: the {} layer may not use `{outside}`",
+                    source.path.display(),
+                    layer.name
+                ));
             }
         }
     }
@@ -169,7 +246,11 @@ fn the_token_and_the_mapping_never_see_each_other() {
             "mapping" => "crate::token",
             _ => continue,
         };
-        assert!(!source.text.contains(stranger), "{} knows {stranger}", source.path.display());
+        assert!(
+            !source.text.contains(stranger),
+            "{} knows {stranger}",
+            source.path.display()
+        );
     }
 }
 
@@ -178,7 +259,9 @@ fn tasks_are_spawned_where_they_are_supervised() {
     for source in all() {
         let supervised = ["src/cli/server.rs", "src/lifecycle.rs", "src/listener.rs"];
         let allowed = supervised.iter().any(|path| source.path.ends_with(path));
-        let spawns = ["tokio::spawn(", "task::spawn(", ".spawn("].iter().any(|call| source.text.contains(call));
+        let spawns = ["tokio::spawn(", "task::spawn(", ".spawn("]
+            .iter()
+            .any(|call| source.text.contains(call));
         assert!(allowed || !spawns, "{} spawns a task", source.path.display());
     }
 }
@@ -187,8 +270,16 @@ fn tasks_are_spawned_where_they_are_supervised() {
 fn files_are_small_and_none_is_a_mod_rs() {
     for source in all() {
         let lines = source.text.lines().count();
-        assert!(lines <= 600, "{}: {lines} lines without tests; look for the second concept", source.path.display());
-        assert!(!source.path.ends_with("mod.rs"), "{}: use foo.rs beside foo/", source.path.display());
+        assert!(
+            lines <= 600,
+            "{}: {lines} lines without tests; look for the second concept",
+            source.path.display()
+        );
+        assert!(
+            !source.path.ends_with("mod.rs"),
+            "{}: use foo.rs beside foo/",
+            source.path.display()
+        );
     }
 }
 

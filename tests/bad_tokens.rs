@@ -1,7 +1,12 @@
 //! Tokens that must not be let in, one running server: each gets its reason, costs STS nothing it should not, and harms
 //! nobody else. At the end nothing secret may be in the log or the metrics.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a panic is how a test fails"
+)]
 
 use std::time::Duration;
 
@@ -41,7 +46,14 @@ impl Bed {
             .start();
         server.wait_ready().await;
         let secrets = vec![alice.secret_access_key.clone(), "SeSSionTokenOfAlice".to_owned()];
-        Self { sts, server, alice, secrets, tokens: 0, folder }
+        Self {
+            sts,
+            server,
+            alice,
+            secrets,
+            tokens: 0,
+            folder,
+        }
     }
 
     fn token(&mut self) -> String {
@@ -57,8 +69,12 @@ impl Bed {
 
     fn remember_url(&mut self, url: &str) -> String {
         let token = token_of_url(url);
-        let signature = url.split("X-Amz-Signature=").nth(1).and_then(|rest| rest.split('&').next());
-        self.secrets.extend(signature.filter(|signature| signature.len() == 64).map(str::to_owned));
+        let signature = url
+            .split("X-Amz-Signature=")
+            .nth(1)
+            .and_then(|rest| rest.split('&').next());
+        self.secrets
+            .extend(signature.filter(|signature| signature.len() == 64).map(str::to_owned));
         self.secrets.push(token.chars().skip(60).take(80).collect());
         token
     }
@@ -68,7 +84,11 @@ impl Bed {
         let calls = self.sts.total_calls();
         let reply = self.server.authenticate(token).await;
         is_refusal(&reply, reason);
-        assert_eq!(self.sts.total_calls(), calls, "STS was asked about a token that is refused for {reason:?}");
+        assert_eq!(
+            self.sts.total_calls(),
+            calls,
+            "STS was asked about a token that is refused for {reason:?}"
+        );
     }
 
     /// A good login with a fresh token still works.
@@ -94,7 +114,10 @@ fn is_refusal(reply: &Reply, reason: &str) {
     assert_eq!((reply.status, reply.authenticated()), (200, false), "{}", reply.text);
     let told = reply.reason().unwrap_or_default();
     assert!(told.contains(reason), "expected {reason:?}, got {told:?}");
-    assert!(told.len() <= 256 && told.bytes().all(|b| (0x20..0x7f).contains(&b)), "{told:?}");
+    assert!(
+        told.len() <= 256 && told.bytes().all(|b| (0x20..0x7f).contains(&b)),
+        "{told:?}"
+    );
 }
 
 fn now() -> jiff::Timestamp {
@@ -109,32 +132,46 @@ async fn tokens_that_are_refused_before_sts_is_asked() {
     let good = builder().url();
 
     bed.refused_before_sts("k8s-aws-v1.!!!", "base64").await;
-    bed.refused_before_sts(&format!("k8s-aws-v1.{}", "QUFB".repeat(5000)), "16").await;
-    bed.refused_before_sts(&token_of_url("https://sts.us-east-1.amazonaws.com/"), "").await;
+    bed.refused_before_sts(&format!("k8s-aws-v1.{}", "QUFB".repeat(5000)), "16")
+        .await;
+    bed.refused_before_sts(&token_of_url("https://sts.us-east-1.amazonaws.com/"), "")
+        .await;
 
     let doubled = format!("{good}&x-amz-expires=900");
     for (url, reason) in [
         (doubled.clone(), "more than once"),
-        (good.replace("Action=", "%41ction=GetCallerIdentity&Action="), "more than once"),
+        (
+            good.replace("Action=", "%41ction=GetCallerIdentity&Action="),
+            "more than once",
+        ),
         (good.replace("GetCallerIdentity", "GetSessionToken"), "Action"),
         (format!("{good}&Foo=bar"), ""),
         (good.replace("https://", "http://"), "https"),
         (good.replace("https://sts", "https://user@sts"), ""),
         (good.replace("amazonaws.com/", "amazonaws.com:443/"), ""),
         (good.replace("amazonaws.com/", "amazonaws.com/x"), "path"),
-        (good.replace("sts.us-east-1.amazonaws.com", "sts.not-a-region.amazonaws.com"), "region"),
+        (
+            good.replace("sts.us-east-1.amazonaws.com", "sts.not-a-region.amazonaws.com"),
+            "region",
+        ),
         (good.replace("sts.us-east-1.amazonaws.com", "example.com"), "host"),
         (good.replace("sts.us-east-1.amazonaws.com", "169.254.169.254"), "host"),
-        (good.replace("sts.us-east-1.amazonaws.com", "sts.us-east-1.amazonaws.com.evil.example"), "host"),
+        (
+            good.replace(
+                "sts.us-east-1.amazonaws.com",
+                "sts.us-east-1.amazonaws.com.evil.example",
+            ),
+            "host",
+        ),
         (good.replace("x-k8s-aws-id", "x-other"), "x-k8s-aws-id"),
     ] {
         assert_ne!(url, good);
         let token = bed.remember_url(&url);
         bed.refused_before_sts(&token, reason).await;
     }
-    let expired = bed.remember(&builder().at(now() - Duration::from_secs(16 * 60)));
+    let expired = bed.remember(&builder().at(now() - Duration::from_mins(16)));
     bed.refused_before_sts(&expired, "expired").await;
-    let future = bed.remember(&builder().at(now() + Duration::from_secs(6 * 60)));
+    let future = bed.remember(&builder().at(now() + Duration::from_mins(6)));
     bed.refused_before_sts(&future, "future").await;
 
     bed.nobody_was_harmed().await;
@@ -159,7 +196,11 @@ async fn tokens_that_sts_decides_about() {
     let token = bed.remember(&TokenBuilder::new(&bob));
     is_refusal(&bed.server.authenticate(&token).await, "busy");
     let token = bed.token();
-    assert_eq!(bed.server.authenticate(&token).await.status, 429, "one that it did vouch for is");
+    assert_eq!(
+        bed.server.authenticate(&token).await.status,
+        429,
+        "one that it did vouch for is"
+    );
     bed.nobody_was_harmed().await;
     bed.nothing_secret_was_told().await;
 }
@@ -204,8 +245,16 @@ async fn a_hanging_sts_holds_up_nobody_who_was_verified_before() {
 /// A `Status` that client-go logs, without a `Retry-After` that would multiply its tries.
 fn is_outage(reply: &Reply, what: &str) {
     assert_eq!(reply.status, 503, "{what}: {}", reply.text);
-    assert_eq!(reply.body.get("kind").and_then(|kind| kind.as_str()), Some("Status"), "{what}: {}", reply.text);
-    let retries = reply.headers.iter().any(|(name, _)| name.as_str().eq_ignore_ascii_case("retry-after"));
+    assert_eq!(
+        reply.body.get("kind").and_then(|kind| kind.as_str()),
+        Some("Status"),
+        "{what}: {}",
+        reply.text
+    );
+    let retries = reply
+        .headers
+        .iter()
+        .any(|(name, _)| name.as_str().eq_ignore_ascii_case("retry-after"));
     assert!(!retries, "{what}: a Retry-After header");
 }
 
@@ -213,12 +262,26 @@ fn is_outage(reply: &Reply, what: &str) {
 async fn bodies_that_are_not_reviews() {
     let mut bed = Bed::new().await;
     let oversize = vec![b' '; 200_000];
-    for (body, status) in [(&b""[..], 400), (b"{}", 400), (b"[]", 400), (b"{\"kind\":\"Pod\"}", 400), (&oversize, 413)] {
+    for (body, status) in [
+        (&b""[..], 400),
+        (b"{}", 400),
+        (b"[]", 400),
+        (b"{\"kind\":\"Pod\"}", 400),
+        (&oversize, 413),
+    ] {
         let reply = bed.server.post("/authenticate", body, &[]).await;
         assert_eq!(reply.status, status, "{}", reply.text);
     }
     assert_eq!(bed.server.get("/authenticate").await.status, 405);
-    let foreign = bed.server.review(&token_review("v1", "eyJhbGciOiJSUzI1NiJ9.e30.sig", &[])).await;
-    assert_eq!((foreign.status, foreign.authenticated(), foreign.reason()), (200, false, None), "{}", foreign.text);
+    let foreign = bed
+        .server
+        .review(&token_review("v1", "eyJhbGciOiJSUzI1NiJ9.e30.sig", &[]))
+        .await;
+    assert_eq!(
+        (foreign.status, foreign.authenticated(), foreign.reason()),
+        (200, false, None),
+        "{}",
+        foreign.text
+    );
     bed.nobody_was_harmed().await;
 }

@@ -1,7 +1,12 @@
 //! Every dependency is compatible with Apache-2.0 and none is banned: `deny.toml`, held against `cargo metadata`.
 //! `cargo deny check` reads the same file and checks more; this needs nothing but cargo.
 
-#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test may fail loudly")]
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test may fail loudly"
+)]
 
 use std::process::Command;
 
@@ -9,7 +14,15 @@ use serde_json::Value;
 
 fn metadata() -> Vec<Value> {
     let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--locked", "--offline", "--filter-platform", "x86_64-unknown-linux-gnu"])
+        .args([
+            "metadata",
+            "--format-version",
+            "1",
+            "--locked",
+            "--offline",
+            "--filter-platform",
+            "x86_64-unknown-linux-gnu",
+        ])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .expect("cargo runs");
@@ -81,17 +94,28 @@ fn licences_are_compatible() {
 #[test]
 fn banned_crates_are_absent() {
     let deny = deny();
-    let banned: Vec<_> = deny.split("{ crate = \"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    let banned: Vec<_> = deny
+        .split("{ crate = \"")
+        .skip(1)
+        .filter_map(|rest| rest.split('"').next())
+        .collect();
     assert!(banned.contains(&"ring"), "the list of banned crates was not found");
     for package in metadata() {
         let name = package["name"].as_str().unwrap_or_default();
-        assert!(!banned.contains(&name), "{name} is banned: see deny.toml for the reason");
+        assert!(
+            !banned.contains(&name),
+            "{name} is banned: see deny.toml for the reason"
+        );
     }
 }
 
 #[test]
 fn expressions_are_read_as_spdx_says() {
-    let allowed = ["MIT".to_owned(), "Apache-2.0 WITH LLVM-exception".to_owned(), "Zlib".to_owned()];
+    let allowed = [
+        "MIT".to_owned(),
+        "Apache-2.0 WITH LLVM-exception".to_owned(),
+        "Zlib".to_owned(),
+    ];
     for (expression, wanted) in [
         ("MIT", true),
         ("GPL-3.0", false),

@@ -215,7 +215,7 @@ impl<'a> World<'a> {
         self.plane.stop_api_server().await;
         self.plane.start_api_server().await;
         for args in [
-            ["-n", "kube-system", "get", "configmap", "aws-auth"].as_slice(),
+            ["-n", "kube-system", "delete", "configmap", "aws-auth"].as_slice(),
             &["delete", "iamidentitymapping", "object"],
         ] {
             self.kubectl.run(args).await.ok();
@@ -311,7 +311,7 @@ impl<'a> World<'a> {
             }
         })
         .await;
-        eprintln_took("granted", who, started);
+        tell("granted", who, started);
     }
 
     async fn refused(&self, who: &Principal) {
@@ -323,7 +323,7 @@ impl<'a> World<'a> {
             }
         })
         .await;
-        eprintln_took("refused", who, started);
+        tell("refused", who, started);
     }
 
     /// Waits for a line of the server's log, after its first `from` bytes, that has all of this.
@@ -342,7 +342,7 @@ impl<'a> World<'a> {
     clippy::print_stderr,
     reason = "how long a change took is worth seeing with --nocapture"
 )]
-fn eprintln_took(what: &str, who: &Principal, started: Instant) {
+fn tell(what: &str, who: &Principal, started: Instant) {
     eprintln!("{} {what} after {:?}", who.arn, started.elapsed());
 }
 

@@ -1,7 +1,12 @@
 //! The first login on a new cluster, as a kops user lives it: the server starts before the API server runs and before
 //! the ConfigMap exists, and nothing is ever restarted.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a panic is how a test fails"
+)]
 
 use std::time::Duration;
 
@@ -73,7 +78,9 @@ impl Seed {
         let mut environment = aws_files_env(&folder, profile);
         environment.extend(self.sts.env());
         let user = UserAuth::exec(PROGRAM, &["token", "-i", CLUSTER], &environment);
-        self.plane.kubectl().with_kubeconfig(self.plane.write_kubeconfig(profile, user))
+        self.plane
+            .kubectl()
+            .with_kubeconfig(self.plane.write_kubeconfig(profile, user))
     }
 }
 
@@ -94,20 +101,41 @@ async fn the_first_login_needs_no_restart() {
     let refused = testuser.run(&["get", "namespaces"]).await.err();
     assert!(refused.contains("Unauthorized"), "{refused}");
     let log = seed.plane.api_server_log();
-    assert!(log.contains("no mapping for this AWS identity"), "the API server logs our reason:\n{log}");
+    assert!(
+        log.contains("no mapping for this AWS identity"),
+        "the API server logs our reason:\n{log}"
+    );
 
     let mappings = Mappings::new()
-        .user(&format!("arn:aws:iam::{ACCOUNT}:user/alice"), "test.user", &["system:masters"])
-        .role(&format!("arn:aws:iam::{ACCOUNT}:role/Deployer"), "deployer:{{SessionName}}", &["pod-readers"]);
-    seed.plane.kubectl().apply(&mappings.authenticator_config_map()).await.ok();
+        .user(
+            &format!("arn:aws:iam::{ACCOUNT}:user/alice"),
+            "test.user",
+            &["system:masters"],
+        )
+        .role(
+            &format!("arn:aws:iam::{ACCOUNT}:role/Deployer"),
+            "deployer:{{SessionName}}",
+            &["pod-readers"],
+        );
+    seed.plane
+        .kubectl()
+        .apply(&mappings.authenticator_config_map())
+        .await
+        .ok();
     eventually("alice is let in", SOON, || is_let_in(&testuser)).await;
 
     let whoami = testuser.run(&["auth", "whoami", "-o", "json"]).await.ok();
-    assert!(whoami.contains("\"test.user\"") && whoami.contains("\"system:masters\""), "{whoami}");
+    assert!(
+        whoami.contains("\"test.user\"") && whoami.contains("\"system:masters\""),
+        "{whoami}"
+    );
     testuser.run(&["create", "namespace", "shop"]).await.ok();
 
     let whoami = role.run(&["auth", "whoami", "-o", "json"]).await.ok();
-    assert!(whoami.contains("\"deployer:nightly-ci\"") && whoami.contains("\"pod-readers\""), "{whoami}");
+    assert!(
+        whoami.contains("\"deployer:nightly-ci\"") && whoami.contains("\"pod-readers\""),
+        "{whoami}"
+    );
     role.run(&["get", "pods", "-n", "shop"]).await.ok();
     let forbidden = role.run(&["delete", "namespace", "shop"]).await.err();
     assert!(forbidden.contains("Forbidden"), "{forbidden}");

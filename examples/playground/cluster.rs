@@ -152,39 +152,39 @@ impl<'a> Cluster<'a> {
     }
 
     /// Runs kubectl and shows what it said.
-    pub(crate) async fn run(&self, args: &[&str]) -> Output {
-        self.narrator.command(format!("kubectl {}", args.join(" ")));
-        let output = self.quietly(args).await;
+    pub(crate) async fn run(&self, command: &str) -> Output {
+        self.narrator.command(format!("kubectl {}", command));
+        let output = self.quietly(command).await;
         self.shown(&output);
         output
     }
 
     /// The same for what must succeed.
-    pub(crate) async fn well(&self, args: &[&str]) -> Told<Output> {
-        let output = self.run(args).await;
+    pub(crate) async fn well(&self, command: &str) -> Told<Output> {
+        let output = self.run(command).await;
         if output.success() {
             Ok(output)
         } else {
-            Err(format!("kubectl {} failed", args.join(" ")))
+            Err(format!("kubectl {} failed", command))
         }
     }
 
     /// The same for what must fail with these words.
-    pub(crate) async fn fails(&self, args: &[&str], with: &str) -> Told<()> {
-        let output = self.run(args).await;
+    pub(crate) async fn fails(&self, command: &str, with: &str) -> Told<()> {
+        let output = self.run(command).await;
         if !output.success() && output.stderr.contains(with) {
             return Ok(());
         }
-        Err(format!("kubectl {} was to fail with {with:?}", args.join(" ")))
+        Err(format!("kubectl {} was to fail with {with:?}", command))
     }
 
     /// Changes something by kubectl, and tells when the webhook's answer for a profile has changed with it.
-    pub(crate) async fn change(&self, args: &[&str], profile: &str, granted: bool) -> Told<()> {
+    pub(crate) async fn change(&self, command: &str, profile: &str, granted: bool) -> Told<()> {
         let token = self.aws.token(profile)?;
         let word = if granted { "granted" } else { "refused" };
-        self.narrator.command(format!("kubectl {}", args.join(" ")));
+        self.narrator.command(format!("kubectl {}", command));
         let change = async {
-            let output = self.quietly(args).await;
+            let output = self.quietly(command).await;
             (output, Instant::now())
         };
         let what = format!("{profile} is {word}");
@@ -198,7 +198,7 @@ impl<'a> Cluster<'a> {
         });
         let ((output, answered), seen) = tokio::join!(change, seen);
         if !self.shown(&output).success() {
-            return Err(format!("kubectl {} failed", args.join(" ")));
+            return Err(format!("kubectl {} failed", command));
         }
         let seen = seen?;
         let pid = self.server.pid();
@@ -237,7 +237,7 @@ impl<'a> Cluster<'a> {
         }
     }
 
-    async fn quietly(&self, args: &[&str]) -> Output {
+    async fn quietly(&self, command: &str) -> Output {
         let folder = self.folder.display().to_string();
         let args: Vec<String> = args.iter().map(|arg| arg.replace("$PLAY", &folder)).collect();
         self.kubectl

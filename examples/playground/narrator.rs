@@ -28,6 +28,7 @@ impl Narrator {
     }
 
     /// A line or a few.
+    #[expect(clippy::unused_self, reason = "all narration goes through the narrator")]
     pub(crate) fn say(&self, text: impl Display) {
         for line in text.to_string().lines() {
             println!("          {line}");

@@ -5,7 +5,6 @@ use crate::cluster::{CACHE_TTL, Cluster};
 use crate::narrator::Narrator;
 use crate::{Told, World, until};
 use kit::Parts;
-use kit::builders::iam_identity_mapping;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -42,7 +41,7 @@ async fn a_stranger(cluster: &Cluster<'_>) -> Told<()> {
     narrator.step("alice is in AWS, but nobody here knows her");
     narrator.say("Her kubectl runs `aws-iam-authenticator token` with AWS_PROFILE=alice and sends what it prints.");
     cluster
-        .fails(&["--context", ALICE, "get", "pods"], "Unauthorized")
+        .fails(&format!("--context {ALICE} get pods"), "Unauthorized")
         .await?;
     narrator.say("A client is never told more than that. The reason is in the API server's log:");
     narrator.command(format!("grep '{NOT_MAPPED}' $PLAY/kube-apiserver.log | tail -1"));
@@ -66,21 +65,17 @@ async fn a_config_map(cluster: &Cluster<'_>) -> Told<()> {
     narrator.step("A ConfigMap lets alice in");
     cluster.show("configmap.yaml", &config_map())?;
     cluster
-        .change(
-            &["--context", "admin", "apply", "-f", "$PLAY/configmap.yaml"],
-            ALICE,
-            true,
-        )
+        .change("--context admin apply -f $PLAY/configmap.yaml", ALICE, true)
         .await?;
-    let who = cluster.well(&["--context", ALICE, "auth", "whoami"]).await?;
+    let who = cluster.well(&format!("--context {ALICE} auth whoami")).await?;
     if !who.stdout.contains(ALICE_ARN) {
         return Err("the API server does not know who alice is".to_owned());
     }
     cluster
-        .well(&["--context", ALICE, "create", "namespace", "shop"])
+        .well(&format!("--context {ALICE} create namespace shop"))
         .await?;
     cluster
-        .well(&["--context", ALICE, "run", "web", "--image=nginx"])
+        .well(&format!("--context {ALICE} run web --image=nginx"))
         .await?;
     Ok(())
 }
@@ -91,13 +86,10 @@ async fn a_custom_resource(cluster: &Cluster<'_>) -> Told<()> {
         "A custom resource lets a role in, with the rights of the group {GROUP}"
     ));
     cluster.show("readers.yaml", &readers())?;
+    cluster.well("--context admin apply -f $PLAY/readers.yaml").await?;
+    cluster.show("mapping.yaml", &mapping())?;
     cluster
-        .well(&["--context", "admin", "apply", "-f", "$PLAY/readers.yaml"])
-        .await?;
-    let mapping = iam_identity_mapping("deployer", ROLE_ARN, "deployer:{{SessionName}}", &[GROUP]);
-    cluster.show("mapping.yaml", &format!("{mapping}\n"))?;
-    cluster
-        .change(&["--context", "admin", "apply", "-f", "$PLAY/mapping.yaml"], ROLE, true)
+        .change("--context admin apply -f $PLAY/mapping.yaml", ROLE, true)
         .await?;
     let who = cluster
         .well(&[
@@ -112,9 +104,9 @@ async fn a_custom_resource(cluster: &Cluster<'_>) -> Told<()> {
     if who.stdout.trim() != format!("deployer:{SESSION}") {
         return Err("the API server does not know who the role is".to_owned());
     }
-    cluster.well(&["--context", ROLE, "get", "pods"]).await?;
+    cluster.well(&format!("--context {ROLE} get pods")).await?;
     cluster
-        .fails(&["--context", ROLE, "delete", "namespace", "shop"], "forbidden")
+        .fails(&format!("--context {ROLE} delete namespace shop"), "forbidden")
         .await
 }
 
@@ -134,25 +126,17 @@ async fn out_again(cluster: &Cluster<'_>) -> Told<()> {
     // A token is signed for a second: what comes now must not be the same again.
     tokio::time::sleep(Duration::from_millis(1100)).await;
     cluster
-        .change(
-            &["--context", "admin", "delete", "-f", "$PLAY/configmap.yaml"],
-            ALICE,
-            false,
-        )
+        .change("--context admin delete -f $PLAY/configmap.yaml", ALICE, false)
         .await?;
     cluster
-        .change(
-            &["--context", "admin", "delete", "-f", "$PLAY/mapping.yaml"],
-            ROLE,
-            false,
-        )
+        .change("--context admin delete -f $PLAY/mapping.yaml", ROLE, false)
         .await?;
     narrator.say("kubectl makes a fresh token each time, and that is refused at once:");
     cluster
-        .fails(&["--context", ALICE, "get", "pods"], "Unauthorized")
+        .fails(&format!("--context {ALICE} get pods"), "Unauthorized")
         .await?;
     cluster
-        .fails(&["--context", ROLE, "get", "pods"], "Unauthorized")
+        .fails(&format!("--context {ROLE} get pods"), "Unauthorized")
         .await?;
 
     let ttl = CACHE_TTL.as_secs();
@@ -199,6 +183,19 @@ data:
       - userARN: {ALICE_ARN}
         username: alice
         groups: [system:masters]
+"
+    )
+}
+
+fn mapping() -> String {
+    format!(
+        "apiVersion: iamauthenticator.k8s.aws/v1alpha1
+kind: IAMIdentityMapping
+metadata: {{name: deployer}}
+spec:
+  arn: {ROLE_ARN}
+  username: \"deployer:{{{{SessionName}}}}\"
+  groups: [{GROUP}]
 "
     )
 }

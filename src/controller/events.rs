@@ -58,7 +58,11 @@ impl Sender {
                 }
                 continue;
             }
-            sleep(bucket.wait(Instant::now())).await;
+            let wait = bucket.wait(Instant::now());
+            if !wait.is_zero() {
+                sleep(wait).await;
+                continue;
+            }
             let queued = self.queue.pop().await;
             if !standing.borrow().may_write(Instant::now()) {
                 self.queue.put(queued, Instant::now());

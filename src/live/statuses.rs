@@ -45,7 +45,13 @@ impl Ask {
 
 pub(super) fn new() -> (Statuses, mpsc::Receiver<Ask>) {
     let (asks, receiver) = mpsc::channel(1);
-    (Statuses { queue: Arc::default(), asks }, receiver)
+    (
+        Statuses {
+            queue: Arc::default(),
+            asks,
+        },
+        receiver,
+    )
 }
 
 impl Statuses {

@@ -100,7 +100,10 @@ impl Index {
     /// Lets time pass: ends holds and the grace of a missing definition.
     pub fn tick(&mut self, now: Instant) -> Vec<Notice> {
         let mut notices = Vec::new();
-        let mut target = Target { table: &mut self.table, touched: &mut self.touched };
+        let mut target = Target {
+            table: &mut self.table,
+            touched: &mut self.touched,
+        };
         for (source, documents) in &mut self.documents {
             let (changed, expired) = documents.expire(*source, now, &mut target);
             self.changed |= changed;
@@ -180,7 +183,11 @@ impl Index {
     }
 
     fn admit_object(&self, object: Object) -> Admitted {
-        Admitted { mapping: self.admit(object.mapping), name: object.name, stored: object.stored }
+        Admitted {
+            mapping: self.admit(object.mapping),
+            name: object.name,
+            stored: object.stored,
+        }
     }
 
     fn admit(&self, mapping: Result<Mapping, MappingError>) -> Result<Arc<Mapping>, MappingError> {
@@ -195,7 +202,10 @@ impl Index {
             self.cluster_id = id;
         }
         let documents = self.documents.entry(source).or_default();
-        let mut target = Target { table: &mut self.table, touched: &mut self.touched };
+        let mut target = Target {
+            table: &mut self.table,
+            touched: &mut self.touched,
+        };
         let (changed, news) = documents.replace(source, content, &self.policy, now, &mut target);
         self.changed |= changed;
         notices.extend(news);
@@ -327,12 +337,7 @@ struct Target<'a> {
 }
 
 /// Puts a mapping in its place among the contenders of its subject, and takes the one it replaces out.
-fn replace_in_table(
-    table: &mut MappingTable,
-    old: Option<&Mapping>,
-    new: Option<Arc<Mapping>>,
-    touched: &mut Touched,
-) {
+fn replace_in_table(table: &mut MappingTable, old: Option<&Mapping>, new: Option<Arc<Mapping>>, touched: &mut Touched) {
     let moved = old.filter(|old| new.as_ref().is_none_or(|new| new.subject() != old.subject()));
     if let Some(old) = moved {
         let mut left = table.contenders(old.subject().key()).to_vec();

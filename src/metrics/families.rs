@@ -151,7 +151,11 @@ impl Ours {
             generation: new(r, "mapping_table_generation", "Generation of the table served"),
             swaps: new(r, "mapping_table_swaps", "Published changes of the table"),
             leader: new(r, "leader", "Whether this replica writes status and Events"),
-            standing: new(r, "election_standing", "How this replica stands in the election, with the value 1"),
+            standing: new(
+                r,
+                "election_standing",
+                "How this replica stands in the election, with the value 1",
+            ),
             status_writes: new(
                 r,
                 "status_writes",

@@ -140,9 +140,14 @@ fn a_dropped_field_is_noticed_once_and_never_written_again() {
     let lesson = ledger.wrote(&done, "uid", &theirs(), later);
     assert_eq!((lesson.dropped, ledger.notes["m"].writes), (None, writes));
 
+    let other = Verdict {
+        name: "n".into(),
+        ..done.clone()
+    };
+    assert_eq!(ledger.advise(&other, later), Advice::Dropped);
     let lesson = ledger.wrote(&done, "uid", &ours(&done), later + PROBE);
     assert_eq!(lesson.dropped, Some(vec![]), "it keeps everything now");
-    assert_eq!(lesson.again, ["m".into()], "and everybody gets the rest");
+    assert_eq!(lesson.again, ["n".into()], "and the others get the rest too");
     assert_eq!(ledger.any_left_alone(), None);
 }
 

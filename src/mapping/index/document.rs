@@ -10,7 +10,7 @@ use std::time::Instant;
 use super::super::aws_auth::{Content, Document, Entries, Problem};
 use super::super::policy::MappingPolicy;
 use super::super::{Mapping, Origin, SourceId};
-use super::{Target, Counts, HOLD, Notice, NoticeKind, replace_in_table};
+use super::{Counts, HOLD, Notice, NoticeKind, Target, replace_in_table};
 
 /// A faulty document with thousands of bad entries is one mistake; this many of them are spelled out.
 const MAX_NOTICES: usize = 20;
@@ -140,7 +140,9 @@ impl Documents {
                 self.states.push(State::new(document.name));
                 self.states.len() - 1
             });
-            let Some(state) = self.states.get_mut(place) else { continue };
+            let Some(state) = self.states.get_mut(place) else {
+                continue;
+            };
             let fault = state.fault(&document, &appeared, content.has_known_key);
             rejected |= fault.is_some();
             match (fault, document.entries) {
@@ -236,7 +238,12 @@ fn write_difference(old: &[Arc<Mapping>], new: &[Arc<Mapping>], target: &mut Tar
     for mapping in new {
         let before = find(old, mapping);
         if before.is_none_or(|before| !Arc::ptr_eq(before, mapping)) {
-            replace_in_table(target.table, before.map(|before| &**before), Some(Arc::clone(mapping)), target.touched);
+            replace_in_table(
+                target.table,
+                before.map(|before| &**before),
+                Some(Arc::clone(mapping)),
+                target.touched,
+            );
             changed = true;
         }
     }

@@ -36,22 +36,51 @@ pub(super) struct News {
 
 impl Objects {
     pub(super) fn apply(&mut self, object: Admitted, table: &mut MappingTable, touched: &mut Touched) -> News {
-        let Admitted { name, mapping: new, stored } = object;
+        let Admitted {
+            name,
+            mapping: new,
+            stored,
+        } = object;
         touched.push(&name);
         let old = self.by_name.get_mut(&name);
-        if let (Some(Record { mapping: Ok(old), stored: known }), Ok(new)) = (old, &new)
+        if let (
+            Some(Record {
+                mapping: Ok(old),
+                stored: known,
+            }),
+            Ok(new),
+        ) = (old, &new)
             && old == new
         {
             *known = stored;
-            return News { changed: false, newly_invalid: None };
+            return News {
+                changed: false,
+                newly_invalid: None,
+            };
         }
-        let newly_invalid = new.as_ref().err().filter(|error| !self.is_invalid_for(&name, error)).cloned();
+        let newly_invalid = new
+            .as_ref()
+            .err()
+            .filter(|error| !self.is_invalid_for(&name, error))
+            .cloned();
         let old_mapping = self.by_name.get(&name).and_then(|record| record.mapping.as_ref().ok());
         let changed = old_mapping.is_some() || new.is_ok();
-        replace_in_table(table, old_mapping.map(|mapping| &**mapping), new.as_ref().ok().cloned(), touched);
+        replace_in_table(
+            table,
+            old_mapping.map(|mapping| &**mapping),
+            new.as_ref().ok().cloned(),
+            touched,
+        );
         self.invalid += usize::from(new.is_err());
-        let record = Record { mapping: new.map_err(Box::new), stored };
-        if self.by_name.insert(name, record).is_some_and(|old| old.mapping.is_err()) {
+        let record = Record {
+            mapping: new.map_err(Box::new),
+            stored,
+        };
+        if self
+            .by_name
+            .insert(name, record)
+            .is_some_and(|old| old.mapping.is_err())
+        {
             self.invalid -= 1;
         }
         News { changed, newly_invalid }
@@ -92,7 +121,9 @@ impl Objects {
     }
 
     pub(super) fn is_invalid_for(&self, name: &str, error: &MappingError) -> bool {
-        self.get(name).and_then(|record| record.mapping.as_ref().err()).is_some_and(|known| **known == *error)
+        self.get(name)
+            .and_then(|record| record.mapping.as_ref().err())
+            .is_some_and(|known| **known == *error)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -100,6 +131,10 @@ impl Objects {
     }
 
     pub(super) fn counts(&self) -> Counts {
-        Counts { serving: self.by_name.len() - self.invalid, held: 0, invalid: self.invalid }
+        Counts {
+            serving: self.by_name.len() - self.invalid,
+            held: 0,
+            invalid: self.invalid,
+        }
     }
 }

@@ -114,13 +114,29 @@ impl Index {
 
 fn served_or_not(name: Arc<str>, stored: Stored, mapping: &Arc<Mapping>, table: &MappingTable) -> Verdict {
     let key = mapping.subject().key();
-    let winner = table.contenders(key).first().filter(|winner| !Arc::ptr_eq(winner, mapping));
+    let winner = table
+        .contenders(key)
+        .first()
+        .filter(|winner| !Arc::ptr_eq(winner, mapping));
     let (state, message) = match winner {
-        None => (VerdictState::Serving, "Decides who this AWS principal becomes".to_owned()),
-        Some(winner) => (VerdictState::Conflict, format!("{} maps the same principal and wins: {}", whose(winner), why(winner))),
+        None => (
+            VerdictState::Serving,
+            "Decides who this AWS principal becomes".to_owned(),
+        ),
+        Some(winner) => (
+            VerdictState::Conflict,
+            format!("{} maps the same principal and wins: {}", whose(winner), why(winner)),
+        ),
     };
     let (canonical_arn, user_id) = (key.to_owned(), mapping.user_id().unwrap_or_default().to_owned());
-    Verdict { name, stored, state, message, canonical_arn, user_id }
+    Verdict {
+        name,
+        stored,
+        state,
+        message,
+        canonical_arn,
+        user_id,
+    }
 }
 
 fn whose(winner: &Mapping) -> String {
@@ -142,5 +158,12 @@ fn refused(name: Arc<str>, stored: Stored, error: &MappingError) -> Verdict {
         MappingError::ReservedPrefix(_) => VerdictState::ReservedPrefix,
         _ => VerdictState::Invalid,
     };
-    Verdict { name, stored, state, message: error.to_string(), canonical_arn: String::new(), user_id: String::new() }
+    Verdict {
+        name,
+        stored,
+        state,
+        message: error.to_string(),
+        canonical_arn: String::new(),
+        user_id: String::new(),
+    }
 }

@@ -9,7 +9,7 @@ use super::super::{MappingText, Subject};
 use super::*;
 use SourceId::{AuthenticatorConfigMap, Crd, EksConfigMap};
 
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 
 struct Bed {
     index: Index,
@@ -383,11 +383,21 @@ fn verdicts_say_what_the_table_does() {
         object("system", "c", "system:x", 1),
     ]));
     assert!(bed.verdict("old").starts_with("Serving"));
-    assert!(bed.verdict("young").starts_with("Conflict: IAMIdentityMapping \"old\" maps the same principal"));
+    assert!(
+        bed.verdict("young")
+            .starts_with("Conflict: IAMIdentityMapping \"old\" maps the same principal")
+    );
     assert_eq!(bed.verdict("bad"), "Invalid: username must not be empty");
-    assert!(bed.verdict("system").starts_with("ReservedPrefix: username begins with the prefix \"system:\""));
+    assert!(
+        bed.verdict("system")
+            .starts_with("ReservedPrefix: username begins with the prefix \"system:\"")
+    );
     bed.aws_auth(&[("mapRoles", &roles(&[("a", "config map")]))]);
-    assert!(bed.verdict("old").starts_with("Conflict: mapRoles of EKSConfigMap"), "{}", bed.verdict("old"));
+    assert!(
+        bed.verdict("old").starts_with("Conflict: mapRoles of EKSConfigMap"),
+        "{}",
+        bed.verdict("old")
+    );
     bed.update(SourceUpdate::Content(EksConfigMap, None));
     bed.update(SourceUpdate::Delete("old".into()));
     assert!(bed.verdict("young").starts_with("Serving"), "the next one is promoted");
@@ -408,7 +418,10 @@ fn a_status_is_stored_when_its_digest_is() {
     assert!(bed.index.publish().is_some());
     new.stored.generation = 4;
     bed.update(SourceUpdate::Apply(new));
-    assert!(!bed.index.verdict("x").expect("an object").is_stored(), "the generation is part of the status");
+    assert!(
+        !bed.index.verdict("x").expect("an object").is_stored(),
+        "the generation is part of the status"
+    );
     assert!(bed.index.publish().is_none(), "a status changes no mapping");
 }
 

@@ -5,6 +5,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::disallowed_methods,
     reason = "a panic is how a test fails"
 )]
 
@@ -12,7 +13,7 @@ use std::time::Duration;
 
 use kit::builders::{Mappings, token_review};
 
-use kit::{Authenticator, Behaviour, Connect, Principal, Reply, StsDouble, TokenBuilder, token_of_url};
+use kit::{Authenticator, Behaviour, Connect, Principal, Reply, StsDouble, TokenBuilder, eventually, token_of_url};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_aws-iam-authenticator");
 const CLUSTER: &str = "kit.example";
@@ -82,13 +83,20 @@ impl Bed {
     /// Refused with this reason, and STS was not asked.
     async fn refused_before_sts(&self, token: &str, reason: &str) {
         let calls = self.sts.total_calls();
-        let reply = self.server.authenticate(token).await;
+        let reply = self.over_http2(token).await;
         is_refusal(&reply, reason);
         assert_eq!(
             self.sts.total_calls(),
             calls,
             "STS was asked about a token that is refused for {reason:?}"
         );
+    }
+
+    /// Asks as the API server does.
+    async fn over_http2(&self, token: &str) -> Reply {
+        let review = token_review("v1", token, &[]).to_string();
+        let web = self.server.web().http2();
+        web.post("/authenticate", review.as_bytes(), &[]).await.unwrap()
     }
 
     /// A good login with a fresh token still works.
@@ -101,6 +109,10 @@ impl Bed {
 
     async fn nothing_secret_was_told(&self) {
         let metrics = self.server.health_get("/metrics").await.text;
+        assert!(
+            self.server.log().contains("access granted"),
+            "an empty log proves nothing"
+        );
         for (place, text) in [("log", self.server.log()), ("metrics", metrics)] {
             for secret in &self.secrets {
                 assert!(!text.contains(secret), "the {place} holds {secret:?}");
@@ -238,8 +250,62 @@ async fn a_hanging_sts_holds_up_nobody_who_was_verified_before() {
     let fresh = bed.token();
     let (hanging, served) = tokio::join!(bed.server.authenticate(&fresh), bed.server.authenticate(&known));
     is_outage(&hanging, "a hanging STS");
+    assert!(
+        hanging
+            .reason()
+            .is_some_and(|reason| reason.contains("no answer in time")),
+        "{}",
+        hanging.text
+    );
     assert!(served.authenticated(), "{}", served.text);
     bed.nobody_was_harmed().await;
+    bed.nothing_secret_was_told().await;
+}
+
+/// More than may ask STS at a time: their keys are their own invention, so there is no end to them.
+const STRANGERS: usize = 100;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strangers_that_hang_leave_room_for_who_is_known() {
+    let mut bed = Bed::new().await;
+    bed.nobody_was_harmed().await;
+    let mut tokens = Vec::new();
+    for nth in 0..STRANGERS {
+        let stranger = Principal::user(ACCOUNT, &format!("stranger-{nth}"));
+        bed.sts.behave_for(&stranger.access_key_id, Behaviour::Hang);
+        tokens.push(bed.remember(&TokenBuilder::new(&stranger)));
+    }
+    let web = bed.server.web();
+    let strangers: Vec<_> = tokens
+        .iter()
+        .map(|token| {
+            let (web, review) = (web.clone(), token_review("v1", token, &[]).to_string());
+            tokio::spawn(async move { web.post("/authenticate", review.as_bytes(), &[]).await })
+        })
+        .collect();
+    // The last of them have been told that we are busy: those before them hold all that strangers may hold.
+    let busy = async || bed.server.log().contains("busy: too many requests to STS");
+    eventually("strangers are turned away", Duration::from_secs(9), busy).await;
+    let bob = bed.sts.add(Principal::user(ACCOUNT, "bob"));
+    let unknown = bed.remember(&TokenBuilder::new(&bob));
+    is_refusal(&bed.server.authenticate(&unknown).await, "busy");
+    let fresh = bed.token();
+    let reply = bed.server.authenticate(&fresh).await;
+    assert_eq!(reply.username(), Some("alice"), "{}", reply.text);
+    assert!(
+        strangers.iter().any(|stranger| !stranger.is_finished()),
+        "they hang no more"
+    );
+    for stranger in strangers {
+        let reply = stranger.await.unwrap().unwrap();
+        assert!(
+            !reply.authenticated() && matches!(reply.status, 200 | 503),
+            "{}",
+            reply.text
+        );
+    }
+    bed.nobody_was_harmed().await;
+    bed.nothing_secret_was_told().await;
 }
 
 /// A `Status` that client-go logs, without a `Retry-After` that would multiply its tries.
@@ -269,7 +335,8 @@ async fn bodies_that_are_not_reviews() {
         (b"{\"kind\":\"Pod\"}", 400),
         (&oversize, 413),
     ] {
-        let reply = bed.server.post("/authenticate", body, &[]).await;
+        // As the API server does. HTTP/1 cannot answer before the whole body is there without ending the connection.
+        let reply = bed.server.web().http2().post("/authenticate", body, &[]).await.unwrap();
         assert_eq!(reply.status, status, "{}", reply.text);
     }
     assert_eq!(bed.server.get("/authenticate").await.status, 405);
@@ -284,4 +351,5 @@ async fn bodies_that_are_not_reviews() {
         foreign.text
     );
     bed.nobody_was_harmed().await;
+    bed.nothing_secret_was_told().await;
 }

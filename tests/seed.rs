@@ -55,7 +55,8 @@ impl Seed {
     /// The order of a control-plane node: our server, then the API server that was given its kubeconfig.
     async fn boot(parts: kit::Parts) -> Self {
         let sts = StsDouble::start();
-        let plane = ControlPlane::new(parts, Options::default()).await;
+        // The API server's own default, and the only version that kops can have.
+        let plane = ControlPlane::new(parts, Options::default().webhook_version("v1beta1")).await;
         let server = Authenticator::builder(PROGRAM)
             .cluster_id(CLUSTER)
             .backend_modes("AuthenticatorConfigMap")

@@ -46,7 +46,7 @@ async fn two_replicas_on_a_real_control_plane() {
     let (a, b) = nothing_is_written_at_a_restart(&cluster, a, b).await;
     the_holder_is_replaced(&cluster, &a, &b).await;
     drop((a, b));
-    on_a_kops_cluster(&cluster).await;
+    Box::pin(on_a_kops_cluster(&cluster)).await;
 }
 
 async fn it_says_what_is_served(cluster: &Cluster) {
@@ -295,7 +295,7 @@ async fn on_a_kops_cluster(cluster: &Cluster) {
         "at most a look by each, which changes nothing: {before} {after}"
     );
     for replica in [&a, &b] {
-        assert_eq!(metric(replica, "election_standing", "no_lease_rights").await, 1.0);
+        assert!(metric(replica, "election_standing", "no_lease_rights").await > 0.5);
         let reply = replica.health_get("/readyz?verbose").await;
         assert_eq!(reply.status, 200);
         assert!(

@@ -19,7 +19,9 @@ const SOON: Duration = Duration::from_secs(20);
 pub(crate) struct Cluster<'a> {
     pub(crate) narrator: &'a Narrator,
     pub(crate) aws: Aws,
-    pub(crate) folder: PathBuf,
+    /// What makes the commands of the story work in another terminal.
+    pub(crate) exports: String,
+    folder: PathBuf,
     pub(crate) kubectl: Kubectl,
     pub(crate) server: Authenticator,
     plane: ControlPlane,
@@ -46,15 +48,13 @@ impl<'a> Cluster<'a> {
         let people = plane.write_contexts("playground", &users);
         let path = std::env::join_paths([&kubectl_folder, program.parent().unwrap_or(Path::new("/"))].map(Path::new));
         narrator.say("etcd runs. To type along in another terminal:");
-        narrator.command(format!(
-            "export KUBECONFIG={} PLAY={}",
+        let exports = format!(
+            "export KUBECONFIG={} PLAY={} PATH={}:$PATH",
             people.display(),
-            folder.display()
-        ));
-        narrator.command(format!(
-            "export PATH={}:$PATH",
+            folder.display(),
             path.unwrap_or_default().to_string_lossy()
-        ));
+        );
+        narrator.command(&exports);
 
         narrator.say("Our server starts first: it needs neither an API server nor a mapping.");
         narrator.command(format!(
@@ -76,6 +76,7 @@ impl<'a> Cluster<'a> {
         let cluster = Self {
             narrator,
             aws,
+            exports,
             folder,
             kubectl,
             server,
@@ -115,8 +116,7 @@ impl<'a> Cluster<'a> {
         self.narrator
             .command("grep -E 'apiGroups|resources|verbs' $PLAY/rbac.yaml");
         self.narrator.output(rules.collect::<Vec<_>>().join("\n"));
-        self.well(&["--context", "admin", "apply", "-f", "$PLAY/rbac.yaml"])
-            .await?;
+        self.well("--context admin apply -f $PLAY/rbac.yaml").await?;
         self.narrator
             .command("aws-iam-authenticator crd | kubectl --context admin apply -f -");
         let definition = self.aws.definition()?;
@@ -153,7 +153,7 @@ impl<'a> Cluster<'a> {
 
     /// Runs kubectl and shows what it said.
     pub(crate) async fn run(&self, command: &str) -> Output {
-        self.narrator.command(format!("kubectl {}", command));
+        self.narrator.command(format!("kubectl {command}"));
         let output = self.quietly(command).await;
         self.shown(&output);
         output
@@ -165,7 +165,7 @@ impl<'a> Cluster<'a> {
         if output.success() {
             Ok(output)
         } else {
-            Err(format!("kubectl {} failed", command))
+            Err(format!("kubectl {command} failed"))
         }
     }
 
@@ -175,14 +175,14 @@ impl<'a> Cluster<'a> {
         if !output.success() && output.stderr.contains(with) {
             return Ok(());
         }
-        Err(format!("kubectl {} was to fail with {with:?}", command))
+        Err(format!("kubectl {command} was to fail with {with:?}"))
     }
 
     /// Changes something by kubectl, and tells when the webhook's answer for a profile has changed with it.
     pub(crate) async fn change(&self, command: &str, profile: &str, granted: bool) -> Told<()> {
         let token = self.aws.token(profile)?;
         let word = if granted { "granted" } else { "refused" };
-        self.narrator.command(format!("kubectl {}", command));
+        self.narrator.command(format!("kubectl {command}"));
         let change = async {
             let output = self.quietly(command).await;
             (output, Instant::now())
@@ -198,7 +198,7 @@ impl<'a> Cluster<'a> {
         });
         let ((output, answered), seen) = tokio::join!(change, seen);
         if !self.shown(&output).success() {
-            return Err(format!("kubectl {} failed", command));
+            return Err(format!("kubectl {command} failed"));
         }
         let seen = seen?;
         let pid = self.server.pid();
@@ -239,10 +239,9 @@ impl<'a> Cluster<'a> {
 
     async fn quietly(&self, command: &str) -> Output {
         let folder = self.folder.display().to_string();
-        let args: Vec<String> = args.iter().map(|arg| arg.replace("$PLAY", &folder)).collect();
-        self.kubectl
-            .run(&args.iter().map(String::as_str).collect::<Vec<_>>())
-            .await
+        let command = command.replace("$PLAY", &folder);
+        let args: Vec<&str> = command.split(' ').collect();
+        self.kubectl.run(&args).await
     }
 
     pub(crate) fn shown<'o>(&self, output: &'o Output) -> &'o Output {

@@ -26,10 +26,8 @@ pub(crate) async fn tell(narrator: &Narrator, program: PathBuf, parts: Parts) ->
     cluster.narrator.step("The end of the story");
     cluster
         .narrator
-        .say("Contexts: admin, alice, role. To let them in again:");
-    cluster
-        .narrator
-        .command("export KUBECONFIG=$PLAY/playground.kubeconfig".replace("$PLAY", &cluster.folder.to_string_lossy()));
+        .say("The contexts are admin, alice and role. To let the two in again:");
+    cluster.narrator.command(&cluster.exports);
     cluster
         .narrator
         .command("kubectl --context admin apply -f $PLAY/configmap.yaml -f $PLAY/mapping.yaml");
@@ -40,9 +38,7 @@ async fn a_stranger(cluster: &Cluster<'_>) -> Told<()> {
     let narrator = cluster.narrator;
     narrator.step("alice is in AWS, but nobody here knows her");
     narrator.say("Her kubectl runs `aws-iam-authenticator token` with AWS_PROFILE=alice and sends what it prints.");
-    cluster
-        .fails(&format!("--context {ALICE} get pods"), "Unauthorized")
-        .await?;
+    cluster.fails("--context alice get pods", "Unauthorized").await?;
     narrator.say("A client is never told more than that. The reason is in the API server's log:");
     narrator.command(format!("grep '{NOT_MAPPED}' $PLAY/kube-apiserver.log | tail -1"));
     narrator.output(cluster.api_server_reason(NOT_MAPPED)?);
@@ -67,16 +63,12 @@ async fn a_config_map(cluster: &Cluster<'_>) -> Told<()> {
     cluster
         .change("--context admin apply -f $PLAY/configmap.yaml", ALICE, true)
         .await?;
-    let who = cluster.well(&format!("--context {ALICE} auth whoami")).await?;
+    let who = cluster.well("--context alice auth whoami").await?;
     if !who.stdout.contains(ALICE_ARN) {
         return Err("the API server does not know who alice is".to_owned());
     }
-    cluster
-        .well(&format!("--context {ALICE} create namespace shop"))
-        .await?;
-    cluster
-        .well(&format!("--context {ALICE} run web --image=nginx"))
-        .await?;
+    cluster.well("--context alice create namespace shop").await?;
+    cluster.well("--context alice run web --image=nginx").await?;
     Ok(())
 }
 
@@ -92,22 +84,13 @@ async fn a_custom_resource(cluster: &Cluster<'_>) -> Told<()> {
         .change("--context admin apply -f $PLAY/mapping.yaml", ROLE, true)
         .await?;
     let who = cluster
-        .well(&[
-            "--context",
-            ROLE,
-            "auth",
-            "whoami",
-            "-o",
-            "jsonpath={.status.userInfo.username}{\"\\n\"}",
-        ])
+        .well("--context role auth whoami -o jsonpath={.status.userInfo.username}")
         .await?;
     if who.stdout.trim() != format!("deployer:{SESSION}") {
         return Err("the API server does not know who the role is".to_owned());
     }
-    cluster.well(&format!("--context {ROLE} get pods")).await?;
-    cluster
-        .fails(&format!("--context {ROLE} delete namespace shop"), "forbidden")
-        .await
+    cluster.well("--context role get pods").await?;
+    cluster.fails("--context role delete namespace shop", "forbidden").await
 }
 
 async fn out_again(cluster: &Cluster<'_>) -> Told<()> {
@@ -132,12 +115,8 @@ async fn out_again(cluster: &Cluster<'_>) -> Told<()> {
         .change("--context admin delete -f $PLAY/mapping.yaml", ROLE, false)
         .await?;
     narrator.say("kubectl makes a fresh token each time, and that is refused at once:");
-    cluster
-        .fails(&format!("--context {ALICE} get pods"), "Unauthorized")
-        .await?;
-    cluster
-        .fails(&format!("--context {ROLE} get pods"), "Unauthorized")
-        .await?;
+    cluster.fails("--context alice get pods", "Unauthorized").await?;
+    cluster.fails("--context role get pods", "Unauthorized").await?;
 
     let ttl = CACHE_TTL.as_secs();
     narrator.say(format!(

@@ -215,6 +215,7 @@ impl Ledger {
     /// The status was written, and this is what became of it.
     pub(super) fn wrote(&mut self, verdict: &Verdict, uid: &str, stored: &Value, now: Instant) -> Lesson {
         let (wanted, stored) = (verdict.view(), view(stored));
+        self.left_alone.remove(&verdict.name);
         let lesson = self.learn(self.kept.learn(&wanted, &stored), now);
         if stored.digest() != verdict.stored.status {
             self.note(verdict, uid, now);

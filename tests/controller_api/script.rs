@@ -194,13 +194,16 @@ pub(super) struct Api {
 impl Api {
     /// The next request whose path begins like that; others wait.
     pub(super) async fn next(&mut self, path: &str) -> Asked {
-        loop {
-            let place = self.asked.iter().position(|asked| asked.path.starts_with(path));
-            if let Some(asked) = place.and_then(|place| self.asked.remove(place)) {
-                return asked;
+        let next = async {
+            loop {
+                let place = self.asked.iter().position(|asked| asked.path.starts_with(path));
+                if let Some(asked) = place.and_then(|place| self.asked.remove(place)) {
+                    return asked;
+                }
+                self.take().await;
             }
-            self.take().await;
-        }
+        };
+        timeout(FOR_EVER, next).await.expect("in time")
     }
 
     /// Nothing is asked for so long, but by the lease.
@@ -227,8 +230,7 @@ impl Api {
     }
 
     async fn take(&mut self) {
-        let next = timeout(FOR_EVER, self.handle.next_request());
-        let (request, send) = next.await.expect("in time").expect("a request");
+        let (request, send) = self.handle.next_request().await.expect("a request");
         let (head, body) = request.into_parts();
         let body = body.collect().await.expect("a body").to_bytes();
         self.asked.push_back(Asked {

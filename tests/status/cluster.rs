@@ -123,10 +123,9 @@ pub(super) async fn username(replica: &Authenticator, who: &Principal) -> Option
 }
 
 pub(super) fn ready(status: &Value) -> &Value {
-    let conditions = status["conditions"].as_array().into_iter().flatten();
+    let mut conditions = status["conditions"].as_array().into_iter().flatten();
     conditions
-        .filter(|condition| condition["type"] == "Ready")
-        .next_back()
+        .rfind(|condition| condition["type"] == "Ready")
         .unwrap_or(&Value::Null)
 }
 

@@ -34,6 +34,8 @@ async fn what_the_api_server_makes_of_our_replies() {
     let world = World::new(&plane, &sts);
     world.settled().await;
     world.unsynced().await;
+    world.audiences().await;
+    world.legacy_status_codes().await;
 }
 
 /// The principals, and where their tokens go.
@@ -243,6 +245,46 @@ impl<'a> World<'a> {
         self.log_says(log, "not ready: mappings of EKSConfigMap have not been read")
             .await;
         self.secret_stays_so(&token);
+    }
+
+    /// The API server asks for its own audience; a server that vouches for another one does not vouch for its users.
+    async fn audiences(&self) {
+        let another = self.with("--audience=sts.example").await;
+        let token = fresh(&self.alice);
+        for _ in 0..2 {
+            let log = self.log_from_now();
+            self.login(&another, &token).await.is(401, 1, AT_ONCE);
+            self.log_says(log, "not good for any of the audiences").await;
+        }
+        drop(another);
+
+        let own = self.with("--audience=https://kubernetes.default.svc").await;
+        self.login(&own, &token).await.is(200, 1, AT_ONCE);
+        self.login(&own, &token).await.is(200, 0, AT_ONCE);
+    }
+
+    /// The Go program's 403 costs the API server's log the reason: why ours is a 200.
+    async fn legacy_status_codes(&self) {
+        let server = self.with("--legacy-status-codes").await;
+        let token = fresh(&self.stranger);
+        let reply = server.authenticate(&token).await;
+        assert_eq!(reply.status, 403, "{reply:?}");
+        let log = self.log_from_now();
+        for _ in 0..2 {
+            self.login(&server, &token).await.is(401, 1, AT_ONCE);
+        }
+        self.log_says(log, "unknown").await;
+        let all = self.plane.api_server_log();
+        let news = all.get(log..).unwrap_or_default();
+        assert!(!news.contains("no mapping"), "{news}");
+        self.login(&server, &fresh(&self.alice)).await.is(200, 1, AT_ONCE);
+    }
+
+    async fn with(&self, flag: &str) -> Authenticator {
+        let server = self.server().backend_modes("MountedFile").arg(flag).start();
+        server.wait_ready().await;
+        self.is_asked(&server).await;
+        server
     }
 
     /// Asks the API server for something that every user may read, and counts what it asks us meanwhile.

@@ -5,6 +5,7 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::print_stderr,
+    clippy::float_cmp,
     reason = "helpers of tests"
 )]
 

@@ -60,6 +60,11 @@ else
 	@if [[ -n "$${CI:-}" ]]; then echo "in CI every part must be there: install Go 1.26 or newer" >&2; exit 1; fi
 endif
 
+.PHONY: test-skew
+test-skew: ## Run the tests of the real API server on the oldest Kubernetes that is supported (builds it once)
+	assets=$$(tools/build.sh oldest); \
+	  CI=true KUBEBUILDER_ASSETS=$$assets $(CARGO) test --no-fail-fast --test seed --test live_update --test crd_schema --test status --test sources_real
+
 .PHONY: peer
 peer: ## Build the Go authenticator, for `make bench`
 	@tools/build.sh peer

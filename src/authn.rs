@@ -56,7 +56,13 @@ pub async fn authenticate<S: GetCallerIdentity, D: PrivateDnsNames>(
         Err(error) => return Decision::Denied(Denial::Token(error), None),
     };
     match sts.get_caller_identity(&request).await {
-        Ok(identity) => authorize(identity, &table(), context, dns_names).await,
+        Ok(identity) => {
+            let decision = authorize(identity, &table(), context, dns_names).await;
+            if matches!(decision, Decision::Granted(_)) {
+                sts.admitted(&request);
+            }
+            decision
+        }
         Err(StsError::Busy { verified_lately }) => Decision::Busy { verified_lately },
         Err(error @ StsError::Unavailable(_)) => Decision::Unavailable(Outage::Sts(error), None),
         Err(error) => Decision::Denied(Denial::Sts(error), None),
@@ -177,6 +183,8 @@ mod tests {
         async fn get_caller_identity(&self, _: &PresignedRequest) -> Result<Arc<Identity>, StsError> {
             self.0.clone()
         }
+
+        fn admitted(&self, _: &PresignedRequest) {}
     }
 
     struct DnsNames(Result<String, DnsNameError>);

@@ -172,9 +172,9 @@ pub struct Given {
 pub struct Layer(BTreeMap<Setting, Given>);
 
 impl Layer {
-    /// Adds a flag, if it was given.
+    /// Adds a flag, if it was given. An empty one counts as absent: a variable that is not set is not a value.
     pub fn flag(&mut self, setting: Setting, flag: &'static str, value: Option<String>) {
-        if let Some(value) = value {
+        if let Some(value) = value.filter(|value| !value.is_empty()) {
             self.put(setting, vec![value], Place::Flag(flag));
         }
     }
@@ -268,6 +268,18 @@ mod tests {
         for (setting, key) in Setting::KEYS {
             assert_eq!(setting.key(), key);
             assert_eq!(Setting::of_key(&key.to_uppercase()), Some(setting));
+        }
+    }
+
+    #[test]
+    fn every_setting_is_known_where_the_mappings_of_the_file_are_read() {
+        use crate::mapping::aws_auth::{SERVER_SETTINGS, TOP_SETTINGS};
+        for (_, key) in Setting::KEYS {
+            let known = match key.strip_prefix("server.") {
+                Some(key) => SERVER_SETTINGS.contains(&key),
+                None => TOP_SETTINGS.contains(&key),
+            };
+            assert!(known, "{key} would be taken for a misspelling there");
         }
     }
 

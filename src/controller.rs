@@ -10,9 +10,12 @@ mod call;
 mod election;
 mod event;
 mod events;
+mod later;
 mod lease;
 mod ledger;
+mod limits;
 mod outbox;
+mod say;
 mod status;
 
 use std::fmt;

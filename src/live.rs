@@ -8,7 +8,7 @@ use arc_swap::{ArcSwap, Guard};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use crate::mapping::index::{Index, Notice, SourceState, SourceUpdate};
+use crate::mapping::index::{Index, Notice, NoticeKind, SourceState, SourceUpdate};
 use crate::mapping::table::MappingTable;
 use statuses::Ask;
 pub use statuses::Statuses;
@@ -144,6 +144,13 @@ impl Writer {
 }
 
 fn log(notice: &Notice) {
+    // The sources say this themselves, with the cause.
+    if matches!(
+        notice.kind,
+        NoticeKind::Synced | NoticeKind::Failed | NoticeKind::Recovered
+    ) {
+        return;
+    }
     let (source, what, message) = (notice.source.as_str(), notice.kind.as_str(), &notice.message);
     if notice.kind.is_warning() {
         tracing::warn!(source, what, "{message}");

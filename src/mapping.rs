@@ -8,7 +8,7 @@ pub mod index;
 pub mod policy;
 pub mod table;
 pub mod template;
-mod yaml;
+pub(crate) mod yaml;
 
 use std::sync::Arc;
 

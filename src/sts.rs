@@ -9,8 +9,7 @@
 //! Strangers choose the requests, so every step is bounded; the bounds stand in `limits` and `memory`. Errors carry kinds, never
 //! what the HTTP library says, because that may quote the URL, and the URL is a credential.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hyper_util::client::proxy::matcher::Matcher;
@@ -141,7 +140,8 @@ pub struct Sts {
     observer: Arc<dyn StsObserver>,
     deadline: Duration,
     clock: fn() -> Timestamp,
-    clock_skew: AtomicI64,
+    /// What STS's clock said, and when we heard it.
+    heard: Mutex<Option<(Timestamp, Instant)>>,
 }
 
 /// Why there is no identity.
@@ -167,9 +167,6 @@ impl From<StsOutage> for Refusal {
     }
 }
 
-/// Stands in [`Sts::clock_skew`] for "STS has not answered yet".
-const UNKNOWN_SKEW: i64 = i64::MIN;
-
 impl Sts {
     /// Sets the adapter up; nothing is connected yet.
     ///
@@ -185,13 +182,17 @@ impl Sts {
             observer,
             deadline: options.deadline,
             clock: options.clock,
-            clock_skew: AtomicI64::new(UNKNOWN_SKEW),
+            heard: Mutex::default(),
         })
     }
 
     /// How many seconds our clock is ahead of STS's (negative: behind), by its last answer.
     pub fn clock_skew_seconds(&self) -> Option<i64> {
-        Some(self.clock_skew.load(Ordering::Relaxed)).filter(|skew| *skew != UNKNOWN_SKEW)
+        let last = *self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let (date, at) = last?;
+        // By the monotonic clock, so that a step of ours shows although STS is not asked any more.
+        let elapsed = i64::try_from(at.elapsed().as_secs()).ok()?;
+        Some((self.clock)().as_second() - date.as_second() - elapsed)
     }
 
     /// Asks STS, learns from the answer, and falls back on what was known if there is none.
@@ -248,8 +249,7 @@ impl Sts {
         self.observer
             .response(reply.status, region, (now - start).as_secs_f64());
         if let Some(date) = reply.date {
-            let skew = (self.clock)().as_second() - date.as_second();
-            self.clock_skew.store(skew, Ordering::Relaxed);
+            *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some((date, now));
         }
         match reply::read(reply.status, &reply.body, request.access_key_id()) {
             Ok(identity) => {
@@ -258,7 +258,6 @@ impl Sts {
                 let ends = now + Duration::try_from(left).unwrap_or_default();
                 self.memory
                     .remember(request.digest(), &identity, reply.body.len(), now, ends);
-                self.client.trust(request.endpoint().host());
                 Ok(identity)
             }
             Err(refusal) => {
@@ -302,6 +301,11 @@ impl GetCallerIdentity for Sts {
                 }
             }
         }
+    }
+
+    fn admitted(&self, request: &PresignedRequest) {
+        self.memory.admit(request.access_key_id(), Instant::now());
+        self.client.trust(request.endpoint().host());
     }
 }
 

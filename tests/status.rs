@@ -195,6 +195,9 @@ async fn nothing_is_written_at_a_restart(
     for number in 0..20 {
         cluster.reason(&format!("many-{number}"), "Serving", SOON).await;
     }
+    // The ConfigMap comes before: until it is read, the object seems to be served.
+    cluster.apply(&mapping("shadowed", "Auth")).await;
+    cluster.reason("shadowed", "Conflict", SOON).await;
     sleep(Duration::from_secs(1)).await;
     let (versions, events) = (cluster.versions().await, cluster.events().await);
     for replica in [&a, &b] {

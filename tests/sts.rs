@@ -103,8 +103,13 @@ impl Scene {
         request(&TokenBuilder::new(&self.alice).expires(expires))
     }
 
+    /// A review of somebody who is mapped.
     async fn ask(&self, request: &PresignedRequest) -> Result<Arc<Identity>, StsError> {
-        self.sts.get_caller_identity(request).await
+        let answer = self.sts.get_caller_identity(request).await;
+        if answer.is_ok() {
+            self.sts.admitted(request);
+        }
+        answer
     }
 
     async fn outage(&self, behaviour: Behaviour) -> StsOutage {
@@ -305,10 +310,18 @@ async fn throttling_is_retried_once_and_never_a_definite_no() {
         (2, 1)
     );
 
+    // Vouched for by STS, but no mapping is for her: as good as a stranger.
+    let eve = scene.double.add(Principal::user("444455556666", "eve"));
+    let unmapped = scene.sts.get_caller_identity(&request(&TokenBuilder::new(&eve))).await;
+    assert!(unmapped.is_ok());
+
     scene.double.behave(Behaviour::Throttle);
+    let again = request(&TokenBuilder::new(&eve).expires(61));
+    let stranger = scene.sts.get_caller_identity(&again).await;
+    assert_eq!(stranger, Err(StsError::Busy { verified_lately: false }));
     let known = scene.ask(&scene.token()).await;
     assert_eq!(known, Err(StsError::Busy { verified_lately: true }));
-    assert_eq!(scene.double.total_calls(), 4);
+    assert_eq!(scene.double.total_calls(), 7);
     let bob = scene.double.add(Principal::user("111122223333", "bob"));
     let token = request(&TokenBuilder::new(&bob));
     assert_eq!(scene.ask(&token).await, Err(StsError::Busy { verified_lately: false }));

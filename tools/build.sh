@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds the pinned parts of a real control plane (and, when asked, the Go authenticator) from their Go modules.
 #   tools/build.sh kubernetes   etcd, kube-apiserver, kubectl -> target/tools/kubernetes-<version>/
+#   tools/build.sh oldest       the same of the oldest Kubernetes that is supported; prints that folder
 #   tools/build.sh peer         the Go aws-iam-authenticator  -> target/tools/peer-<version>/
 # A part that is already there is kept: the version is in the folder's name. A part built halfway never gets its final name.
 set -euo pipefail
@@ -25,15 +26,27 @@ if ! command -v go >/dev/null; then
   exit 3
 fi
 
+# control_plane <module folder>
+control_plane() {
+  local version minor stamp out
+  version=$(pinned "$1" k8s.io/kubernetes)
+  minor=${version#v1.}; minor=${minor%%.*}
+  stamp="-X k8s.io/component-base/version.gitVersion=$version -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=$minor"
+  out="$target/kubernetes-$version"
+  build "$1" "$out" kube-apiserver k8s.io/kubernetes/cmd/kube-apiserver "$stamp"
+  build "$1" "$out" kubectl k8s.io/kubernetes/cmd/kubectl "$stamp"
+  build "$1" "$out" etcd go.etcd.io/etcd/server/v3 ""
+}
+
 case "${1:-}" in
 kubernetes)
   if [[ -n ${KUBEBUILDER_ASSETS:-} ]]; then echo "  using the parts in KUBEBUILDER_ASSETS"; exit 0; fi
-  version=$(pinned kubernetes k8s.io/kubernetes)
-  minor=${version#v1.}; minor=${minor%%.*}
-  stamp="-X k8s.io/component-base/version.gitVersion=$version -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=$minor"
-  build kubernetes "$target/kubernetes-$version" kube-apiserver k8s.io/kubernetes/cmd/kube-apiserver "$stamp"
-  build kubernetes "$target/kubernetes-$version" kubectl k8s.io/kubernetes/cmd/kubectl "$stamp"
-  build kubernetes "$target/kubernetes-$version" etcd go.etcd.io/etcd/server/v3 ""
+  control_plane kubernetes
+  ;;
+oldest)
+  # Prints the folder last, for KUBEBUILDER_ASSETS.
+  control_plane kubernetes-oldest >&2
+  echo "$target/kubernetes-$(pinned kubernetes-oldest k8s.io/kubernetes)"
   ;;
 peer)
   version=$(pinned peer sigs.k8s.io/aws-iam-authenticator)
@@ -41,5 +54,5 @@ peer)
     "-X sigs.k8s.io/aws-iam-authenticator/pkg.Version=${version#v}"
   ;;
 *)
-  sed -n '2,5s/^# //p' "$0"; exit 2 ;;
+  sed -n '2,6s/^# //p' "$0"; exit 2 ;;
 esac

@@ -120,8 +120,7 @@ pub(crate) async fn measure_objects(programs: &Programs, report: &mut Report) {
         None,
         Goal::AtMost(RELIST_PEAK),
     );
-    tokio::time::sleep(SETTLE).await;
-    let value = os::own_memory(server.pid());
+    let value = steady(&server, &who).await;
     report.add("own memory after that", "MiB", value, None, Goal::AtMost(60.0));
 }
 

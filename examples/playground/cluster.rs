@@ -106,7 +106,7 @@ impl<'a> Cluster<'a> {
 
     async fn set_up(&self) -> Told<()> {
         self.narrator
-            .step("What our server may do there: read mappings, nothing else");
+            .step("What our server may do there: read mappings, and say what became of them");
         self.write("rbac.yaml", RBAC)?;
         let rules = RBAC.lines().filter(|line| {
             ["apiGroups", "resources", "verbs"]

@@ -14,6 +14,10 @@ pub trait GetCallerIdentity: Send + Sync {
         &self,
         request: &PresignedRequest,
     ) -> impl Future<Output = Result<Arc<Identity>, StsError>> + Send;
+
+    /// Hears that a mapping admitted who signed this request. Everybody has an AWS identity: only this tells those who
+    /// belong here from strangers.
+    fn admitted(&self, request: &PresignedRequest);
 }
 
 /// Finds the private DNS name of an EC2 instance.

@@ -36,7 +36,7 @@ use crate::sts::{Sts, StsOptions};
 use crate::webhook::certificate::Reloader;
 use crate::webhook::{self, ReviewLimits, Settle, WebhookOptions, WebhookState, tls};
 pub(super) use args::ServerArgs;
-use control::{connected, controller};
+use control::{controller, settled};
 use ports::{NoDnsNames, SharedSts};
 use report::{ClusterIds, Reporter};
 
@@ -104,13 +104,14 @@ async fn serve(config: &ServerConfig) -> Result<(), Failure> {
         now,
     };
     spawn_webhook(&mut supervisor, webhook, https, tls, &metrics);
-    spawn_health(&mut supervisor, readiness, health, &metrics);
+    spawn_health(&mut supervisor, readiness.clone(), health, &metrics);
     hint(&config.webhook.generate_kubeconfig);
 
     let connector = Connector::new(config.api_server.kubeconfig.clone(), config.api_server.master.clone());
     if let Some(controller) = controller(config, writer.statuses(), &metrics, reporter.notes()) {
         reporter.tell(controller.events());
-        let run = controller.run(connected(connector.clone()), supervisor.cancel_token());
+        let client = settled(connector.clone(), readiness.clone(), config.source_sync_timeout);
+        let run = controller.run(client, supervisor.cancel_token());
         supervisor.spawn("controller", run);
     }
     spawn_sources(&mut supervisor, config, connector, &updates).await;

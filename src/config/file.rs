@@ -15,10 +15,8 @@ use super::server::ReservedPrefixes;
 use super::value::closest;
 use super::{Layer, Place, Problem, Setting};
 use crate::mapping::SourceId;
+use crate::mapping::yaml;
 use node::{Entry, Node};
-
-/// As many mappings as a table can have by far; they are skipped, but count.
-const MAX_NODES: usize = 4_000_000;
 
 /// Keys of the section `server` that belong to the sources.
 const MAPPING_KEYS: [&str; 3] = ["mapRoles", "mapUsers", "mapAccounts"];
@@ -80,7 +78,8 @@ impl ConfigFile {
             with_snippet: false,
             leading_zero_numbers_as_strings: true,
             duplicate_keys: DuplicateKeyPolicy::PassThrough,
-            budget: serde_saphyr::budget! { max_nodes: MAX_NODES, max_events: 2 * MAX_NODES },
+            budget: yaml::budget(text),
+            alias_limits: yaml::alias_limits(),
         };
         let root: Spanned<Node> =
             serde_saphyr::from_str_with_options(text, options).map_err(|error| FileError::Syntax {

@@ -8,11 +8,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::PostParams;
 use kube::{Api, Client};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::call::{FIELD_MANAGER, Refusal, call};
 use super::election::{Action, Election, NotElected, Record, Standing, Timing};
+
+/// The end of the process does not wait longer for an API server.
+const RELEASE: Duration = Duration::from_secs(2);
 
 /// Where the lease is.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -60,7 +63,8 @@ impl Keeper {
     /// Takes part in the election until `stop`; then gives the lease back, if it is ours.
     pub(super) async fn run(mut self, stop: CancellationToken) {
         stop.run_until_cancelled(self.take_part()).await;
-        self.release().await;
+        // It ends by itself if that does not work out.
+        let _ = timeout(RELEASE, self.release()).await;
     }
 
     async fn take_part(&mut self) {
@@ -158,7 +162,6 @@ impl Keeper {
         }
         match answer {
             Ok(_) => tracing::info!("gave the lease {} back", self.name()),
-            // It ends by itself.
             Err(refusal) => tracing::debug!("the lease {} could not be given back: {refusal}", self.name()),
         }
     }

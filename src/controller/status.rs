@@ -3,7 +3,6 @@
 //! One API server is asked by few requests at a time, and by none while it fails. An object that cannot be written goes
 //! back into the queue; it is asked about anew before the next attempt, so nothing stale is ever written.
 
-use std::collections::{BTreeSet, HashSet};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,8 +19,10 @@ use tokio::time::{Instant, sleep_until};
 use super::attempt::{Outcome, Start, Written, attempt};
 use super::board::{Board, Place};
 use super::election::Standing;
+use super::later::Later;
 use super::ledger::{Advice, Ledger, Lesson};
 use super::outbox::{About, EventSender, Occasion};
+use super::say;
 use crate::crd::IAMIdentityMapping;
 use crate::crd::status::is_blank;
 use crate::live::Statuses;
@@ -172,7 +173,7 @@ impl Desk {
             Advice::GiveUp { news } => {
                 self.count("given_up");
                 if news {
-                    self.tell_of_contest(&verdict.name);
+                    self.contest(Some(&verdict.name));
                 }
             }
         }
@@ -205,7 +206,7 @@ impl Desk {
             }
             Outcome::Forbidden(message) => {
                 self.count("forbidden");
-                self.forbidden(&message);
+                say::forbidden(&self.writer.board, &message);
                 self.pause(verdict, now + FORBIDDEN);
             }
             Outcome::Failed(message) => {
@@ -230,50 +231,21 @@ impl Desk {
             .wrote(verdict, &written.uid, &written.status, Instant::now());
         self.learn(lesson);
         if given_up > 0 && self.ledger.given_up() != given_up {
-            self.show_contest();
+            self.contest(None);
         }
     }
 
     fn learn(&mut self, lesson: Lesson) {
         self.writer.statuses.push(lesson.again);
-        let Some(dropped) = lesson.dropped else { return };
-        if dropped.is_empty() {
-            tracing::info!("the installed definition of IAMIdentityMapping keeps the whole status now");
-            self.writer.board.set(Place::Definition, None);
-            return;
-        }
-        let fields = dropped.join(", ");
-        tracing::warn!(
-            "the installed definition of IAMIdentityMapping drops {fields} of the status, which is not written again; install \
-             the definition that `aws-iam-authenticator crd` prints. Logins do not depend on it"
-        );
-        let text = format!("the installed definition of IAMIdentityMapping drops {fields} of the status");
-        self.writer.board.set(Place::Definition, Some(text));
-    }
-
-    fn forbidden(&self, message: &str) {
-        let text =
-            "status cannot be written: no right to get iamidentitymappings and to patch iamidentitymappings/status";
-        if self.writer.board.set(Place::Status, Some(text.to_owned())) {
-            tracing::warn!("{text} ({message}). Logins do not depend on it");
+        if let Some(dropped) = lesson.dropped {
+            say::dropped(&self.writer.board, &dropped);
         }
     }
 
-    fn tell_of_contest(&self, name: &str) {
-        tracing::warn!(
-            object = name,
-            "another program keeps overwriting the status of this IAMIdentityMapping: it is left alone until its spec changes. \
-             Logins do not depend on it"
-        );
-        self.show_contest();
-    }
-
-    fn show_contest(&self) {
+    fn contest(&self, name: Option<&str>) {
         let given_up = self.ledger.given_up();
         self.writer.metrics.contested(given_up);
-        let text = (given_up > 0)
-            .then(|| format!("the status of {given_up} objects is left alone, as another program overwrites it"));
-        self.writer.board.set(Place::Contested, text);
+        say::contested(&self.writer.board, name, given_up);
     }
 
     /// The API server answered: it is well.
@@ -311,34 +283,5 @@ fn occasion(verdict: &Verdict, uid: &str) -> Occasion {
         is_warning: verdict.state != VerdictState::Serving,
         reason: verdict.state.as_str(),
         message: verdict.message.clone(),
-    }
-}
-
-/// Names to look at again later, each once.
-#[derive(Default)]
-struct Later {
-    order: BTreeSet<(Instant, Arc<str>)>,
-    names: HashSet<Arc<str>>,
-}
-
-impl Later {
-    fn push(&mut self, at: Instant, name: Arc<str>) {
-        if self.names.insert(Arc::clone(&name)) {
-            self.order.insert((at, name));
-        }
-    }
-
-    fn next(&self) -> Option<Instant> {
-        self.order.first().map(|(at, _)| *at)
-    }
-
-    fn due(&mut self, now: Instant) -> Vec<Arc<str>> {
-        let mut due = Vec::new();
-        while let Some((_, name)) = self.order.first().filter(|(at, _)| *at <= now).cloned() {
-            self.order.pop_first();
-            self.names.remove(&name);
-            due.push(name);
-        }
-        due
     }
 }

@@ -186,10 +186,29 @@ fn into_map(item: Item, what: &str) -> Result<Vec<(String, Item)>, DocumentError
     }
 }
 
-/// Settings beside the mappings; `config` reads them, and in a ConfigMap only `clusterID` has an effect.
-const TOP_SETTINGS: [&str; 4] = ["clusterID", "defaultRole", "log-verbosity", "feature-gates"];
-const SERVER_SETTINGS: [&str; 20] = [
+/// Settings beside the mappings, at the top level of the configuration. `config` reads them; in a ConfigMap only
+/// `clusterID` has an effect. A key that is on neither list is taken for a misspelling.
+pub const TOP_SETTINGS: [&str; 12] = [
+    "cache",
+    "clusterID",
+    "defaultRole",
+    "externalID",
+    "feature-gates",
+    "forwardSessionName",
+    "log-verbosity",
+    "region",
+    "role",
+    "server",
+    "sessionName",
+    "tokenOnly",
+];
+
+/// Settings beside the mappings, in the section `server`.
+pub const SERVER_SETTINGS: [&str; 33] = [
     "address",
+    "allowSystemUsernames",
+    "allowedRegions",
+    "audience",
     "backendMode",
     "dynamicBackendModePath",
     "dynamicfileUserIDStrict",
@@ -198,16 +217,26 @@ const SERVER_SETTINGS: [&str; 20] = [
     "ec2DescribeInstancesQps",
     "ec2DescribeInstancesRoleARN",
     "generateKubeconfig",
+    "healthAddress",
     "healthPort",
     "hostname",
+    "identityCacheTTL",
+    "identityOutageGrace",
     "kubeconfig",
     "kubeconfigPregenerated",
+    "leaderElect",
+    "leaseName",
+    "leaseNamespace",
+    "legacyStatusCodes",
     "master",
     "partition",
     "port",
+    "privilegedGroupsFrom",
+    "region",
     "reservedPrefixConfig",
     "scrubbedAccounts",
     "sourceARN",
+    "sourceSyncTimeout",
     "stateDir",
 ];
 
@@ -237,6 +266,32 @@ mod tests {
             format!("{} {username} {}", mapping.subject().key(), groups.join("+"))
         };
         mappings.iter().map(show).collect()
+    }
+
+    #[test]
+    fn a_few_bytes_cannot_become_megabytes() {
+        let mut bomb = vec!["a0: &a0 [x,x,x,x,x,x,x,x]".to_owned()];
+        for level in 1..8 {
+            let inner = vec![format!("*a{}", level - 1); 8].join(",");
+            bomb.push(format!("a{level}: &a{level} [{inner}]"));
+        }
+        let bomb = bomb.join("\n");
+        let error = aws_auth("mapRoles", &bomb).entries.expect_err("too much");
+        assert!(
+            !error.message.contains("must be a list"),
+            "it was read to its end: {error}"
+        );
+        let many = format!("[{}]", vec!["a"; 2_000].join(","));
+        let error = aws_auth("mapRoles", &many).entries.expect_err("too many");
+        assert!(error.message.contains("more than 1000 bad entries"), "{error}");
+        let shared = "- &first\n  rolearn: arn:aws:iam::123456789012:role/a\n  username: u\n  groups: &g [g]\n"
+            .to_owned()
+            + &"- rolearn: arn:aws:iam::123456789012:role/b\n  username: u\n  groups: *g\n".repeat(500);
+        assert_eq!(
+            entries("mapRoles", &shared).mappings.len(),
+            501,
+            "aliases as people use them"
+        );
     }
 
     #[test]

@@ -274,7 +274,7 @@ impl Index {
                 let message = format!("the definition is gone: its mappings stay for {seconds} s");
                 notices.push(Notice {
                     source,
-                    kind: NoticeKind::Failed,
+                    kind: NoticeKind::Absent,
                     message,
                 });
             }

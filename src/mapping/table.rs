@@ -95,12 +95,27 @@ impl MappingTable {
             return self.lookup_account(identity);
         };
         match self.first_unsynced(self.rank(mapping)) {
-            Some(source) if !(settled && mapping.source().is_local_file()) => Lookup::Unsynced(source),
-            unsynced_before => Lookup::Found {
+            // Only root writes the files: when the time to wait is over, what they say about the caller is served.
+            Some(source) => match self.first_local(identity).filter(|_| settled) {
+                Some(mapping) => Lookup::Found {
+                    mapping,
+                    unsynced_before: Some(source),
+                },
+                None => Lookup::Unsynced(source),
+            },
+            unsynced_before @ None => Lookup::Found {
                 mapping,
                 unsynced_before,
             },
         }
+    }
+
+    /// The explicit mapping for a caller that stands in a local file, the exact one first.
+    fn first_local(&self, identity: &Identity) -> Option<&Mapping> {
+        let keys = [Some(identity.canonical().key()), identity.permission_set()];
+        let all = keys.into_iter().flatten().flat_map(|key| self.contenders(key));
+        all.map(|mapping| &**mapping)
+            .find(|mapping| mapping.source().is_local_file())
     }
 
     /// An explicit mapping anywhere beats an account-wide one, so every source must have been read.
@@ -315,6 +330,15 @@ mod tests {
         assert_eq!(lookup(&last, ADMIN, false), "unsynced EKSConfigMap");
         assert_eq!(lookup(&last, ADMIN, true), "MountedFile before EKSConfigMap");
         assert_eq!(lookup(&last, SSO, true), "unsynced EKSConfigMap");
+        let order = [EksConfigMap, Crd, MountedFile];
+        let mut both = table(&order, &[MountedFile, Crd], &[]);
+        let contenders = vec![mapping(Crd, ADMIN), mapping(MountedFile, ADMIN)];
+        both.set_contenders(mapping(Crd, ADMIN).subject().key(), contenders);
+        assert_eq!(
+            lookup(&both, ADMIN, true),
+            "MountedFile before EKSConfigMap",
+            "break-glass"
+        );
     }
 
     #[test]

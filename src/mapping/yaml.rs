@@ -10,6 +10,9 @@ use thiserror::Error;
 /// A mounted file with 100 000 entries has a million nodes; ConfigMaps are capped at 1 MiB by the API server.
 const MAX_NODES: usize = 4_000_000;
 
+/// How much all aliases of a text may add to it: a thousand entries that share their groups, ten times over.
+const ALIAS_EVENTS: usize = 20_000;
+
 /// A text that is not YAML, or not of the expected shape.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 #[error("line {line}: {message}")]
@@ -71,14 +74,11 @@ pub(super) fn parse(text: &str) -> Result<Item, DocumentError> {
             node: Node::Null,
         });
     }
-    let budget = serde_saphyr::budget! {
-        max_nodes: MAX_NODES,
-        max_events: 2 * MAX_NODES,
-    };
     let options = serde_saphyr::options! {
         with_snippet: false,
         leading_zero_numbers_as_strings: true,
-        budget: budget,
+        budget: budget(text),
+        alias_limits: alias_limits(),
     };
     serde_saphyr::from_str_with_options::<Spanned<Node>>(text, options)
         .map(Into::into)
@@ -86,6 +86,28 @@ pub(super) fn parse(text: &str) -> Result<Item, DocumentError> {
             line: error.location().map_or(1, |location| line(location.line())),
             message: one_line(&error.to_string()),
         })
+}
+
+/// What a text may cost to read. Without aliases it has fewer events than bytes; aliases may be used, but not to make
+/// hundreds of megabytes out of a few hundred bytes, which would take the whole process down, edit after edit.
+pub(crate) fn budget(text: &str) -> Option<serde_saphyr::Budget> {
+    let events = (text.len() + 64).min(2 * MAX_NODES) + ALIAS_EVENTS;
+    serde_saphyr::budget! {
+        max_nodes: events,
+        max_events: events,
+        max_aliases: 1_000,
+        max_recorded_anchor_events: 2 * ALIAS_EVENTS,
+        max_recorded_anchor_bytes: 256 * 1024,
+        enforce_alias_anchor_ratio: false,
+    }
+}
+
+/// The limits on aliases that belong to [`budget`].
+pub(crate) fn alias_limits() -> serde_saphyr::options::AliasLimits {
+    serde_saphyr::alias_limits! {
+        max_total_replayed_events: ALIAS_EVENTS,
+        max_replay_stack_depth: 8,
+    }
 }
 
 fn line(line: impl TryInto<u32>) -> u32 {

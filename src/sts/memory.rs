@@ -97,6 +97,12 @@ impl Memory {
         Some(Arc::clone(&verified.identity))
     }
 
+    /// Notes that a mapping admitted a caller with this access key.
+    pub(super) fn admit(&self, access_key_id: &str, now: Instant) {
+        let key = self.hasher.hash_one(access_key_id);
+        self.lock().keys.insert(key, (), 1, now + KEY_TTL, now);
+    }
+
     /// Whether STS vouched for a token of this access key lately.
     pub(super) fn key_verified_lately(&self, access_key_id: &str, now: Instant) -> bool {
         let key = self.hasher.hash_one(access_key_id);
@@ -112,9 +118,7 @@ impl Memory {
         now: Instant,
         ends: Instant,
     ) {
-        let key = self.hasher.hash_one(identity.access_key_id());
         let mut parts = self.lock();
-        parts.keys.insert(key, (), 1, now + KEY_TTL, now);
         parts.refused.remove(digest);
         if self.outage_grace || !self.identity_ttl.is_zero() {
             let verified = Verified {
@@ -165,6 +169,7 @@ mod tests {
     fn verified(ttl: Duration, outage_grace: bool, now: Instant, ends: Instant) -> Memory {
         let memory = Memory::new(ttl, outage_grace);
         memory.remember(&DIGEST, &identity(), 300, now, ends);
+        memory.admit(KEY, now);
         memory
     }
 

@@ -48,11 +48,24 @@ impl BodyError {
     }
 }
 
+/// As much of a body that is too large is read and thrown away: whoever is still sending when the connection closes
+/// sees a broken connection and never the reason. Beyond it nobody can be confused about its size.
+const DRAIN_BYTES: usize = 1024 * 1024;
+
+async fn oversize(mut body: Body) -> BodyError {
+    let mut drained = 0;
+    while drained < DRAIN_BYTES
+        && let Some(Ok(frame)) = body.frame().await
+    {
+        drained += frame.data_ref().map_or(0, Bytes::len);
+    }
+    BodyError::Oversize
+}
+
 /// The whole body, without a copy when it comes in one piece, as it does from the API server.
 pub(super) async fn collect(mut body: Body, limit: usize) -> Result<Bytes, BodyError> {
-    // A declared length that is too large is refused before a byte of it is read.
     if body.size_hint().lower() > limit as u64 {
-        return Err(BodyError::Oversize);
+        return Err(oversize(body).await);
     }
     let mut whole = Bytes::new();
     let mut pieces = Vec::new();
@@ -61,7 +74,7 @@ pub(super) async fn collect(mut body: Body, limit: usize) -> Result<Bytes, BodyE
             continue;
         };
         if whole.len() + pieces.len() + data.len() > limit {
-            return Err(BodyError::Oversize);
+            return Err(oversize(body).await);
         }
         if whole.is_empty() && pieces.is_empty() {
             whole = data;

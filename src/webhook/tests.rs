@@ -65,6 +65,8 @@ impl GetCallerIdentity for Sts {
             None => std::future::pending().await,
         }
     }
+
+    fn admitted(&self, _: &PresignedRequest) {}
 }
 
 struct Ec2(Result<String, DnsNameError>);

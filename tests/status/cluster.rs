@@ -55,7 +55,7 @@ impl Cluster {
     /// A replica that is ready, as the user of this kubeconfig.
     pub(super) async fn replica(&self, kubeconfig: &Path, args: &[&str]) -> Authenticator {
         let mut builder = Authenticator::builder(env!("CARGO_BIN_EXE_aws-iam-authenticator"))
-            .backend_modes("CRD,EKSConfigMap")
+            .backend_modes("EKSConfigMap,CRD")
             .kubeconfig(kubeconfig)
             .sts(&self.sts);
         for arg in args {

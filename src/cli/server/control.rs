@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
-use tokio::time::sleep;
+use tokio::sync::watch::Receiver;
+use tokio::time::{sleep, timeout};
 
 use super::super::output::now;
 use super::{AUTHENTICATOR_CONFIG_MAP, EKS_CONFIG_MAP, NAMESPACE};
+use crate::admin::Readiness;
 use crate::config::ServerConfig;
 use crate::controller::{Controller, ControllerOptions, LeasePlace, WatchedConfigMap};
 use crate::live::Statuses;
@@ -54,14 +56,19 @@ pub(super) fn controller(
     Some(Controller::new(options, statuses, Arc::clone(metrics), show))
 }
 
-/// A client, as soon as there can be one. The sources say why there is none.
-pub(super) async fn connected(connector: Connector) -> Client {
-    loop {
-        if let Ok(client) = connector.client().await {
-            return client;
+/// A client, as soon as there can be one and the sources are read; for one that cannot be read nobody waits for ever. What
+/// wins over an object is not known before, so its status would be written twice at every start.
+pub(super) async fn settled(connector: Connector, mut readiness: Receiver<Readiness>, patience: Duration) -> Client {
+    // The sources say why there is no client.
+    let client = loop {
+        match connector.client().await {
+            Ok(client) => break client,
+            Err(_) => sleep(RETRY).await,
         }
-        sleep(RETRY).await;
-    }
+    };
+    // Time over, or nobody left to tell: either way it goes on.
+    let _ = timeout(patience, readiness.wait_for(Readiness::is_ready)).await;
+    client
 }
 
 /// What the kernel calls this host: in a pod the pod's name, in one on the host's network the node's.

@@ -15,6 +15,10 @@ impl GetCallerIdentity for SharedSts {
     async fn get_caller_identity(&self, request: &PresignedRequest) -> Result<Arc<Identity>, StsError> {
         self.0.get_caller_identity(request).await
     }
+
+    fn admitted(&self, request: &PresignedRequest) {
+        self.0.admitted(request);
+    }
 }
 
 /// EC2 cannot be asked yet, and a mapping that needs it says so.

@@ -8,6 +8,9 @@ use super::super::{Mapping, MappingError, MappingText, Origin, SourceId, Subject
 use super::{Entries, List, Problem};
 use crate::arn::AccountId;
 
+/// With more bad entries than this it is no list of mappings, and to report each would cost more than it tells.
+const MAX_PROBLEMS: usize = 1_000;
+
 const ENTRY_KEYS: [&str; 6] = ["rolearn", "userarn", "username", "groups", "sso", "userid"];
 const SSO_KEYS: [&str; 3] = ["permissionsetname", "accountid", "partition"];
 
@@ -29,6 +32,10 @@ pub(super) fn read_list(list: List, item: Item, source: SourceId) -> Result<Entr
         ..Entries::default()
     };
     for item in items {
+        if entries.problems.len() >= MAX_PROBLEMS || entries.warnings.len() >= MAX_PROBLEMS {
+            let message = format!("{} has more than {MAX_PROBLEMS} bad entries", list.as_str());
+            return Err(item.error(message));
+        }
         let line = item.line;
         let origin = Origin::Entry { list, line };
         let mut warn = |error| entries.warnings.push(Problem { list, line, error });

@@ -36,7 +36,10 @@ struct State {
     /// What was last complained of, so that a relist does not repeat it.
     complaints: Vec<Notice>,
     invalid: usize,
+    /// Whether the newest version could not be used.
     rejected: bool,
+    /// Whether any version could.
+    accepted: bool,
 }
 
 /// A version with bad entries.
@@ -102,7 +105,11 @@ impl Documents {
         Counts {
             serving: self.effective.len(),
             held: self.held,
-            invalid: self.states.iter().map(|state| state.invalid).sum(),
+            invalid: self
+                .states
+                .iter()
+                .map(|state| state.invalid + usize::from(state.rejected))
+                .sum(),
         }
     }
 
@@ -276,6 +283,7 @@ impl State {
             complaints: Vec::new(),
             invalid: 0,
             rejected: false,
+            accepted: false,
         }
     }
 
@@ -310,7 +318,12 @@ impl State {
 
     fn reject(&mut self, source: SourceId, fault: &str, notices: &mut Vec<Notice>) {
         self.rejected = true;
-        let message = format!("{fault}; its last good content stays");
+        let rest = if self.accepted {
+            "its last good content stays"
+        } else {
+            "it had no good content yet"
+        };
+        let message = format!("{fault}; {rest}");
         self.complain(
             vec![Notice {
                 source,
@@ -342,6 +355,7 @@ impl State {
         problems.extend(refused.iter().filter_map(|mapping| refusal(mapping, policy)));
         let was_faulty = self.rejected || self.dirty.is_some();
         self.rejected = false;
+        self.accepted = true;
         self.invalid = problems.len();
         let complaints = complaints(source, self.name, &problems, &warnings, &good);
         if problems.is_empty() {

@@ -161,7 +161,7 @@ pub struct SourceState {
     pub serving: usize,
     /// Of these, the ones that a faulty edit removed and that are held.
     pub held: usize,
-    /// Entries or objects that are not mappings.
+    /// Entries or objects that are not mappings, and documents that cannot be used.
     pub invalid: usize,
 }
 

@@ -142,14 +142,10 @@ impl Audit {
     }
 }
 
-/// Whether anybody can cause it as often as they like: every refusal of a caller without a mapping. What STS said of a token is
-/// remembered, and everybody has an AWS identity, so neither bounds the number of such lines.
+/// Whether anybody can cause it as often as they like: it was decided without STS vouching for the caller. A refusal by STS itself is
+/// not among them: our limits on requests to STS bound it.
 fn costs_nothing(outcome: &Outcome<'_>) -> bool {
-    let has_mapping = matches!(
-        outcome,
-        Outcome::Decided(Decision::Granted(_) | Decision::Denied(Denial::PinnedToAnother | Denial::Rendered(_), _))
-    );
-    !has_mapping
+    outcome.identity().is_none() && !matches!(outcome, Outcome::Decided(Decision::Denied(Denial::Sts(_), _)))
 }
 
 #[cfg(test)]

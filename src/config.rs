@@ -172,9 +172,9 @@ pub struct Given {
 pub struct Layer(BTreeMap<Setting, Given>);
 
 impl Layer {
-    /// Adds a flag, if it was given. An empty one counts as absent: a variable that is not set is not a value.
+    /// Adds a flag, if it was given. An empty cluster id counts as absent: a variable that is not set is no name.
     pub fn flag(&mut self, setting: Setting, flag: &'static str, value: Option<String>) {
-        if let Some(value) = value.filter(|value| !value.is_empty()) {
+        if let Some(value) = value.filter(|value| !value.is_empty() || setting != Setting::ClusterId) {
             self.put(setting, vec![value], Place::Flag(flag));
         }
     }

@@ -17,9 +17,11 @@ help: ## List the targets
 
 .PHONY: run
 run: tools ## Start a control plane on loopback, our server and the story of a first login (RUN=once ends after it)
-	@step() { local started=$$SECONDS; echo "== $$1"; shift; "$$@"; echo "   done in $$((SECONDS - started)) s"; }
-	step "the program and the playground" $(CARGO) build --quiet --bin aws-iam-authenticator --example playground
-	exec $(TARGET)/debug/examples/playground $(if $(filter once,$(RUN)),--once)
+	@echo "== the program and the playground"
+	@started=$$SECONDS; \
+	  $(CARGO) build --quiet --bin aws-iam-authenticator --example playground; \
+	  echo "   built in $$((SECONDS - started)) s"
+	@exec $(TARGET)/debug/examples/playground $(if $(filter once,$(RUN)),--once)
 
 .PHONY: test
 test: tools ## Run all tests, on the real parts where they can be had

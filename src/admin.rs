@@ -75,7 +75,7 @@ pub fn router(state: AdminState, view: View) -> Router {
                 get(async || {
                     (
                         StatusCode::FORBIDDEN,
-                        "metrics are for the node itself, or --metrics-address\n",
+                        "metrics are for the node itself: ask over the loopback, or the HTTPS port\n",
                     )
                 }),
             )

@@ -33,6 +33,10 @@ impl ApiVersion {
     }
 }
 
+/// The most audiences that are read. An API server has one or two; empty ones by the thousand would cost us ten times
+/// the memory of their text.
+const MAX_AUDIENCES: usize = 64;
+
 /// A request for a review.
 pub struct TokenReview<'a> {
     /// The version to answer in.
@@ -115,6 +119,14 @@ impl<'a> TokenReview<'a> {
             .into_iter()
             .find(|version| request.kind == "TokenReview" && request.api_version == version.as_str())
             .ok_or(ReviewError::Kind)?;
+        if request
+            .spec
+            .audiences
+            .as_ref()
+            .is_some_and(|audiences| audiences.len() > MAX_AUDIENCES)
+        {
+            return Err(ReviewError::Shape);
+        }
         if request.spec.token.is_empty() {
             return Err(ReviewError::NoToken);
         }
@@ -321,6 +333,21 @@ mod tests {
 
     fn error(body: &str) -> Option<ReviewError> {
         TokenReview::parse(body.as_bytes()).err()
+    }
+
+    #[test]
+    fn audiences_are_few() {
+        let review = |count: usize| {
+            let audiences = vec!["a"; count];
+            json!({
+                "kind": "TokenReview",
+                "apiVersion": "authentication.k8s.io/v1",
+                "spec": { "token": "t", "audiences": audiences },
+            })
+            .to_string()
+        };
+        assert_eq!(error(&review(MAX_AUDIENCES)), None);
+        assert_eq!(error(&review(MAX_AUDIENCES + 1)), Some(ReviewError::Shape));
     }
 
     #[test]

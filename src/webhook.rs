@@ -65,8 +65,11 @@ pub struct ReviewLimits {
     /// The largest body: a token of 16 KiB, or one four times as long that is not ours and must reach another authenticator,
     /// and the envelope.
     pub body_bytes: usize,
-    /// How many bodies are read at a time. With [`Self::body_bytes`] it bounds what they can fill: 4 MiB.
+    /// How many bodies are read at a time. With [`Self::body_bytes`] it bounds what those that arrive can fill: 4 MiB.
     pub bodies: usize,
+    /// How many bytes of bodies are held while their reviews wait for STS. Bodies of the usual 3 KiB leave room for all
+    /// [`Self::reviews`]; the largest ones do not.
+    pub held_bytes: usize,
     /// How long a body may take to arrive. The API server sends its 2 KiB at once, over the loopback.
     pub body_deadline: Duration,
     /// How many reviews are under way at a time. They wait for STS, which has lower limits of its own, so more than these are an attack.
@@ -80,6 +83,7 @@ impl Default for ReviewLimits {
         Self {
             body_bytes: 64 * 1024,
             bodies: 64,
+            held_bytes: 4 * 1024 * 1024,
             body_deadline: Duration::from_secs(5),
             reviews: 1024,
             review_deadline: Duration::from_secs(20),
@@ -119,6 +123,7 @@ where
 {
     let webhook = Webhook {
         bodies: Semaphore::new(state.limits.bodies),
+        held_bytes: Semaphore::new(state.limits.held_bytes),
         reviews: Semaphore::new(state.limits.reviews),
         replies: Replies {
             legacy: state.options.legacy_status_codes,
@@ -136,6 +141,7 @@ where
 struct Webhook<S, D> {
     state: WebhookState<S, D>,
     bodies: Semaphore,
+    held_bytes: Semaphore,
     reviews: Semaphore,
     replies: Replies,
 }
@@ -159,7 +165,7 @@ where
         Err(error) => return webhook.malformed(error, started),
     };
     match TokenReview::parse(&body) {
-        Ok(review) => webhook.answer(&review, started).await,
+        Ok(review) => webhook.answer(&review, body.len(), started).await,
         Err(error) => webhook.malformed(BodyError::Review(error), started),
     }
 }
@@ -180,13 +186,17 @@ impl<S: GetCallerIdentity, D: PrivateDnsNames> Webhook<S, D> {
             .unwrap_or(Err(BodyError::Slow))
     }
 
-    async fn answer(&self, review: &TokenReview<'_>, started: Instant) -> Response {
+    async fn answer(&self, review: &TokenReview<'_>, bytes: usize, started: Instant) -> Response {
         let audiences = self.audiences(review);
         // A token that is not ours is told apart first: the API server may remember that, whatever the audience.
         if audiences.is_none() && review.token.starts_with(TOKEN_PREFIX) {
             return self.finish(review, &Outcome::WrongAudience, &[], started);
         }
-        let Ok(_place) = self.reviews.try_acquire() else {
+        // The review borrows its body, so the body stays until STS has answered.
+        let held = self
+            .held_bytes
+            .try_acquire_many(u32::try_from(bytes).unwrap_or(u32::MAX));
+        let (Ok(_place), Ok(_held)) = (self.reviews.try_acquire(), held) else {
             return self.finish(review, &Outcome::Overloaded, &[], started);
         };
         let decision = self.decide(&review.token);

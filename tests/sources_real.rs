@@ -94,12 +94,16 @@ async fn custom_resources_through_a_late_definition_and_a_restart() {
     .await;
 
     let nobody = plane.write_kubeconfig("nobody", UserAuth::cert("nobody"));
-    let mut run = Run::new(Connector::new(Some(nobody), None));
+    let mut run = Run::new(Connector::new(Some(nobody.clone()), None));
     run.crd();
     run.until("forbidden", |update| {
         matches!(update, SourceUpdate::Failed(_, SourceFailure::Forbidden))
     })
     .await;
+    // Rotated credentials are taken up without a restart.
+    fs::copy(plane.kubeconfig(), &nobody).expect("copied");
+    run.until("other credentials", |update| matches!(update, SourceUpdate::Reset(_)))
+        .await;
 }
 
 #[tokio::test]

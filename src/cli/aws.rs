@@ -21,7 +21,7 @@ use jiff::Timestamp;
 use super::output::{Failure, environment, now};
 use crate::authn::GetCallerIdentity as _;
 use crate::lifecycle::command_runtime;
-use crate::partition::{Partition, StsEndpointPolicy};
+use crate::partition::{Partition, StsEndpointPolicy, default_host};
 use crate::sts::{CacheHit, Sts, StsObserver, StsOptions};
 use crate::token::mint::{SigningCredentials, mint};
 use crate::token::presigned::PresignedRequest;
@@ -206,18 +206,11 @@ impl Hosts {
             return Ok(("sts.amazonaws.com".to_owned(), DEFAULT_REGION.to_owned()));
         }
         let partition = Partition::of_region(region).unwrap_or(Partition::Aws);
-        // Where the plain hosts are the FIPS ones, there is nothing to choose.
-        let service = if self.fips && partition != Partition::AwsUsGov {
-            "sts-fips"
-        } else {
-            "sts"
-        };
-        let suffix = if self.dual_stack {
-            partition.dual_stack_suffix()
-        } else {
-            partition.dns_suffix()
-        };
-        let host = format!("{service}.{region}.{suffix}");
+        let host = default_host(partition, region, self.fips, self.dual_stack).ok_or_else(|| {
+            Failure::failed(format!(
+                "STS has no such host in the region {region:?}; unset AWS_USE_FIPS_ENDPOINT or AWS_USE_DUALSTACK_ENDPOINT, or give another --region"
+            ))
+        })?;
         let checked = StsEndpointPolicy::new(partition, Some(region), &[])
             .map_err(|error| error.to_string())
             .and_then(|policy| policy.check(&host).map_err(|error| error.to_string()));

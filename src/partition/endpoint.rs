@@ -245,11 +245,6 @@ impl StsEndpoint {
             StsRegion::Configured | StsRegion::Unlisted => "other",
         }
     }
-
-    /// Whether our table has it; the global endpoint counts.
-    pub fn is_in_table(&self) -> bool {
-        matches!(self.region, StsRegion::Global | StsRegion::Listed(_))
-    }
 }
 
 fn has_suffix(partition: Partition, suffix: &str) -> bool {
@@ -307,7 +302,6 @@ mod tests {
                 .unwrap_or_else(|error| panic!("{host}: {error}"));
             assert_eq!(endpoint.host(), host.to_ascii_lowercase());
             assert_eq!(endpoint.region_label(), label, "{host}");
-            assert_eq!(endpoint.is_in_table(), label != "other", "{host}");
             assert_eq!(endpoint.region() == StsRegion::Unlisted, label == "other", "{host}");
         }
     }

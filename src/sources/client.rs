@@ -7,7 +7,8 @@ use std::time::Duration;
 use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 use thiserror::Error;
-use tokio::sync::OnceCell;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::watch::WATCH;
 use crate::mapping::index::SourceFailure;
@@ -53,7 +54,11 @@ impl ConnectError {
     }
 }
 
-/// Makes the client for the API server when somebody asks for it, once, and shares it.
+/// A client that fails is made anew from the files at most this often: its certificate, or the authority of the API
+/// server, may have been rotated.
+const MIN_AGE: Duration = Duration::from_secs(10);
+
+/// Makes the client for the API server when somebody asks for it, and shares it.
 ///
 /// On a control plane the kubeconfig may be written after we start, so a failure is one for now: the next one who
 /// asks tries again.
@@ -61,7 +66,14 @@ impl ConnectError {
 pub struct Connector {
     kubeconfig: Option<PathBuf>,
     master: Option<String>,
-    client: Arc<OnceCell<Client>>,
+    client: Arc<Mutex<Option<Made>>>,
+}
+
+struct Made {
+    client: Client,
+    at: Instant,
+    /// Whether there are files to make another one from.
+    renewable: bool,
 }
 
 impl Connector {
@@ -79,7 +91,11 @@ impl Connector {
         Self {
             kubeconfig: None,
             master: None,
-            client: Arc::new(OnceCell::new_with(Some(client))),
+            client: Arc::new(Mutex::new(Some(Made {
+                client,
+                at: Instant::now(),
+                renewable: false,
+            }))),
         }
     }
 
@@ -88,8 +104,30 @@ impl Connector {
     /// # Errors
     /// When the configuration is not there or not usable, for now.
     pub async fn client(&self) -> Result<Client, ConnectError> {
-        let make = || connect(self.kubeconfig.as_deref(), self.master.as_deref());
-        self.client.get_or_try_init(make).await.cloned()
+        // Held while the files are read, so that sources that ask together share one client.
+        let mut made = self.client.lock().await;
+        if let Some(made) = &*made {
+            return Ok(made.client.clone());
+        }
+        let client = connect(self.kubeconfig.as_deref(), self.master.as_deref()).await?;
+        *made = Some(Made {
+            client: client.clone(),
+            at: Instant::now(),
+            renewable: true,
+        });
+        Ok(client)
+    }
+
+    /// Tells that the client does not get through: the next one who asks gets one that is made from the files as they
+    /// are then, unless it was made just now.
+    pub(super) async fn failed(&self) {
+        let mut made = self.client.lock().await;
+        if made
+            .as_ref()
+            .is_some_and(|made| made.renewable && made.at.elapsed() >= MIN_AGE)
+        {
+            *made = None;
+        }
     }
 }
 

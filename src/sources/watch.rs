@@ -68,6 +68,9 @@ pub(super) async fn follow(mut feed: impl Feed, connector: &Connector, mut outbo
             },
             Err(error) => (Trouble::Failed(error.failure(), error.to_string()), Duration::ZERO),
         };
+        if trouble.may_be_stale_credentials() {
+            connector.failed().await;
+        }
         if good_for >= GOOD_WATCH {
             delays = new_delays();
         }
@@ -131,6 +134,17 @@ enum Trouble {
 }
 
 impl Trouble {
+    /// Whether other credentials, or trust in another authority, could help.
+    fn may_be_stale_credentials(&self) -> bool {
+        matches!(
+            self,
+            Self::Failed(
+                SourceFailure::Unreachable | SourceFailure::Status(401) | SourceFailure::Forbidden,
+                _
+            )
+        )
+    }
+
     fn unreachable(detail: impl Into<String>) -> Self {
         Self::Failed(SourceFailure::Unreachable, detail.into())
     }

@@ -77,7 +77,7 @@ impl Client {
         }
     }
 
-    /// Keeps more connections to this host from now on: it vouched for somebody.
+    /// Keeps more connections to this host from now on: it vouched for somebody who is mapped.
     pub(super) fn trust(&self, host: &str) {
         if !self.is_trusted(host) {
             let mut hosts = self.trusted_hosts.write().unwrap_or_else(PoisonError::into_inner);

@@ -1,7 +1,7 @@
 //! How much of STS strangers may use.
 //!
 //! Any client that reaches the API server can make us ask STS by a token with a made-up signature. So look-ups are bounded in number,
-//! and some of the bound is kept for access keys that STS vouched for lately: strangers cannot lock out those who are known.
+//! and some of the bound is kept for access keys that a mapping admitted lately: strangers cannot lock out those who are known.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,7 +17,7 @@ use crate::partition::StsRegion;
 /// connections take less than 2 MiB.
 const OPEN: usize = 48;
 
-/// More of them for access keys that were verified lately.
+/// More of them for access keys that a mapping admitted lately.
 const RESERVED: usize = 16;
 
 /// How long a look-up may wait for its turn: longer, and the caller is better told that we are busy.

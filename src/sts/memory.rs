@@ -1,4 +1,4 @@
-//! What STS said lately: verified identities, refused tokens, and the access keys it vouched for.
+//! What STS said lately: verified identities and refused tokens; and the access keys that a mapping admitted.
 //!
 //! Only what STS says is remembered, never what a mapping made of it: mappings are looked up anew on every review.
 
@@ -103,7 +103,7 @@ impl Memory {
         self.lock().keys.insert(key, (), 1, now + KEY_TTL, now);
     }
 
-    /// Whether STS vouched for a token of this access key lately.
+    /// Whether a mapping admitted a caller with this access key lately.
     pub(super) fn key_verified_lately(&self, access_key_id: &str, now: Instant) -> bool {
         let key = self.hasher.hash_one(access_key_id);
         self.lock().keys.get(&key, now).is_some()

@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use super::presigned::{ACTION, ALGORITHM, VERSION};
@@ -129,17 +129,6 @@ impl ExecApiVersion {
             .into_iter()
             .find(|version| version.as_str() == name)
     }
-
-    /// The version that `KUBERNETES_EXEC_INFO` asks for, if its content is an `ExecCredential` of a version we know.
-    pub fn from_exec_info(json: &str) -> Option<Self> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct ExecInfo {
-            api_version: String,
-        }
-        let info: ExecInfo = serde_json::from_str(json).ok()?;
-        Self::from_api_version(&info.api_version)
-    }
 }
 
 #[derive(Serialize)]
@@ -249,23 +238,5 @@ mod tests {
                 r#""status":{"expirationTimestamp":"2026-11-24T02:06:00Z","token":"k8s-aws-v1.abc"}}"#
             )
         );
-    }
-
-    #[test]
-    fn the_version_is_the_one_that_is_asked_for() {
-        let info = |version: &str| {
-            format!(r#"{{"kind":"ExecCredential","apiVersion":"client.authentication.k8s.io/{version}","spec":{{}}}}"#)
-        };
-        assert_eq!(ExecApiVersion::from_exec_info(&info("v1")), Some(ExecApiVersion::V1));
-        assert_eq!(
-            ExecApiVersion::from_exec_info(&info("v1beta1")),
-            Some(ExecApiVersion::V1Beta1)
-        );
-        assert_eq!(
-            ExecApiVersion::from_exec_info(&info("v1alpha1")),
-            Some(ExecApiVersion::V1Alpha1)
-        );
-        assert_eq!(ExecApiVersion::from_exec_info(&info("v2")), None);
-        assert_eq!(ExecApiVersion::from_exec_info("nonsense"), None);
     }
 }

@@ -411,16 +411,20 @@ async fn time_is_bounded() {
 
 #[tokio::test]
 async fn too_many_reviews_are_told_so() {
-    let mut full = caller(SESSION);
+    let (mut full, mut heavy) = (caller(SESSION), caller(SESSION));
     full.limits.reviews = 0;
-    let reply = ask(full).await;
-    assert_eq!(
-        (reply.status, reply.json),
-        (
-            200,
-            refusal("busy: too many reviews at a time, try again in a few seconds")
-        )
-    );
+    // Less than one body: what waits for STS is bounded in bytes too.
+    heavy.limits.held_bytes = 100;
+    for state in [full, heavy] {
+        let reply = ask(state).await;
+        assert_eq!(
+            (reply.status, reply.json),
+            (
+                200,
+                refusal("busy: too many reviews at a time, try again in a few seconds")
+            )
+        );
+    }
 }
 
 #[tokio::test]

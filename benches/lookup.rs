@@ -82,7 +82,7 @@ fn look_up_in_turn(table: &MappingTable, callers: &[Identity]) -> usize {
 /// Everybody is mapped, to one group.
 fn groups(table: &MappingTable, caller: &Identity) -> usize {
     match table.lookup(caller, true) {
-        Lookup::Found { mapping, .. } => mapping.groups().len(),
+        Lookup::Found { mapping, .. } => mapping.groups().count(),
         _ => 0,
     }
 }
@@ -182,7 +182,7 @@ fn object(i: usize, username: &str) -> Object {
         name: Arc::clone(&name),
         created: 0,
     };
-    let mapping = Mapping::new(subject, text, SourceId::Crd, origin);
+    let mapping = Mapping::new(&subject, text, SourceId::Crd, origin);
     Object {
         name,
         mapping,

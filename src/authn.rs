@@ -150,7 +150,6 @@ fn render(
     }
     let became_system = mapping
         .groups()
-        .iter()
         .zip(&groups)
         .any(|(template, group)| template.as_literal().is_none() && group.starts_with("system:"));
     if became_system {

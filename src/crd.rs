@@ -175,7 +175,7 @@ fn mapping(name: Arc<str>, created: i64, spec: &IAMIdentityMappingSpec) -> Resul
         groups: spec.groups.as_deref().unwrap_or_default(),
         user_id: spec.user_id.as_deref(),
     };
-    Mapping::new(subject, text, SourceId::Crd, Origin::Object { name, created })
+    Mapping::new(&subject, text, SourceId::Crd, Origin::Object { name, created })
 }
 
 #[cfg(test)]
@@ -205,7 +205,7 @@ mod tests {
         })));
         let mapping = reduced.mapping.expect("a mapping");
         assert_eq!(&*reduced.name, "m");
-        assert_eq!(mapping.subject().key(), "arn:aws:iam::123456789012:role/admin");
+        assert_eq!(mapping.subject_key(), "arn:aws:iam::123456789012:role/admin");
         assert_eq!(mapping.user_id(), Some("AROAX"));
         assert_eq!(mapping.source(), SourceId::Crd);
         assert_eq!(
@@ -228,7 +228,7 @@ mod tests {
         ] {
             let sso = json!({ "permissionSetName": "Admin", "accountID": "123456789012", "partition": partition });
             let reduced = reduce(&object(json!({ "sso": sso, "username": "u" })));
-            assert_eq!(reduced.mapping.expect("a mapping").subject().key(), key);
+            assert_eq!(reduced.mapping.expect("a mapping").subject_key(), key);
         }
     }
 

@@ -5,6 +5,7 @@
 
 pub mod aws_auth;
 pub mod index;
+mod packed;
 pub mod policy;
 pub mod table;
 pub mod template;
@@ -12,12 +13,12 @@ pub(crate) mod yaml;
 
 use std::sync::Arc;
 
+pub use packed::Mapping;
 use thiserror::Error;
 
 use crate::arn::{AccountId, Arn, ArnError, PrincipalKind};
-use crate::identity::Identity;
 use crate::partition::Partition;
-use template::{Placeholder, Template, TemplateError};
+use template::TemplateError;
 
 /// The most groups a mapping may have.
 /// Bound on what one reply of the webhook can grow to; upstream has none.
@@ -177,17 +178,6 @@ pub enum Origin {
     },
 }
 
-/// Who becomes whom.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Mapping {
-    subject: Subject,
-    username: Option<Template>,
-    groups: Box<[Template]>,
-    user_id: Option<Box<str>>,
-    source: SourceId,
-    origin: Origin,
-}
-
 /// A mapping as it is written, before any check.
 #[derive(Clone, Copy, Debug)]
 pub struct MappingText<'a> {
@@ -247,133 +237,6 @@ impl MappingError {
             Self::ReservedPrefix(_) => "ReservedPrefix",
             _ => "Invalid",
         }
-    }
-}
-
-impl Mapping {
-    /// Checks a mapping as it is written.
-    ///
-    /// # Errors
-    /// Names the faulty field.
-    pub fn new(
-        subject: Subject,
-        text: MappingText<'_>,
-        source: SourceId,
-        origin: Origin,
-    ) -> Result<Self, MappingError> {
-        if text.groups.len() > MAX_GROUPS {
-            return Err(MappingError::TooManyGroups(text.groups.len()));
-        }
-        let username = Template::parse(text.username).map_err(MappingError::Username)?;
-        let parse_group = |(i, group): (usize, &String)| {
-            let template = Template::parse(group).map_err(|error| MappingError::Group(i + 1, error))?;
-            let may_become_system = template.as_literal().is_none() && template.literal_prefix().starts_with("system:");
-            if may_become_system {
-                Err(MappingError::SystemGroupTemplate(i + 1))
-            } else {
-                Ok(template)
-            }
-        };
-        let groups = text
-            .groups
-            .iter()
-            .enumerate()
-            .map(parse_group)
-            .collect::<Result<_, _>>()?;
-        let user_id = text.user_id.map(parse_user_id).transpose()?;
-        Ok(Self {
-            subject,
-            username: Some(username),
-            groups,
-            user_id,
-            source,
-            origin,
-        })
-    }
-
-    /// The mapping of everybody in an account to a user named by the canonical ARN, without groups.
-    pub fn account(account: AccountId, source: SourceId, origin: Origin) -> Self {
-        Self {
-            subject: Subject::account(account),
-            username: None,
-            groups: Box::default(),
-            user_id: None,
-            source,
-            origin,
-        }
-    }
-
-    /// Whom it is for.
-    pub fn subject(&self) -> &Subject {
-        &self.subject
-    }
-
-    /// The username template; `None` for an account-wide mapping.
-    pub fn username(&self) -> Option<&Template> {
-        self.username.as_ref()
-    }
-
-    /// The group templates.
-    pub fn groups(&self) -> &[Template] {
-        &self.groups
-    }
-
-    /// The pin on the IAM unique id.
-    pub fn user_id(&self) -> Option<&str> {
-        self.user_id.as_deref()
-    }
-
-    /// Where it comes from.
-    pub fn source(&self) -> SourceId {
-        self.source
-    }
-
-    /// Where in its source it stands.
-    pub fn origin(&self) -> &Origin {
-        &self.origin
-    }
-
-    /// Whether rendering needs the private DNS name of an EC2 instance.
-    pub fn needs_private_dns_name(&self) -> bool {
-        let uses = |template: &Template| template.uses(Placeholder::Ec2PrivateDnsName);
-        self.username.as_ref().is_some_and(uses) || self.groups.iter().any(uses)
-    }
-
-    /// Whether it does the same as another one, wherever either stands.
-    pub fn grants_the_same(&self, other: &Self) -> bool {
-        (&self.subject, &self.username, &self.groups, &self.user_id, self.source)
-            == (
-                &other.subject,
-                &other.username,
-                &other.groups,
-                &other.user_id,
-                other.source,
-            )
-    }
-
-    /// The user this caller becomes; the rendered name and groups are not yet checked against any policy.
-    pub fn render(&self, identity: &Identity, private_dns_name: &str) -> (String, Vec<String>) {
-        let username = match &self.username {
-            Some(template) => template.render(identity, private_dns_name),
-            None => identity.canonical().as_str().to_owned(),
-        };
-        (
-            username,
-            self.groups
-                .iter()
-                .map(|group| group.render(identity, private_dns_name))
-                .collect(),
-        )
-    }
-}
-
-fn parse_user_id(text: &str) -> Result<Box<str>, MappingError> {
-    let allowed = |b: u8| b.is_ascii_graphic();
-    let valid = (1..=128).contains(&text.len()) && text.bytes().all(allowed);
-    if valid {
-        Ok(text.into())
-    } else {
-        Err(MappingError::UserId)
     }
 }
 
@@ -448,7 +311,7 @@ mod tests {
             };
             let subject = Subject::account(AccountId::parse(A).expect("valid"));
             Mapping::new(
-                subject,
+                &subject,
                 text,
                 SourceId::Crd,
                 Origin::Entry {

@@ -178,7 +178,7 @@ async fn a_bad_object_harms_no_other() {
         object
             .mapping
             .as_ref()
-            .map(|mapping| mapping.subject().key().to_owned())
+            .map(|mapping| mapping.subject_key().to_owned())
             .ok()
     };
     let outcomes: Vec<_> = objects.iter().map(|object| (&*object.name, outcome(object))).collect();

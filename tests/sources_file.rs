@@ -197,7 +197,7 @@ fn role_of(update: &SourceUpdate) -> Option<String> {
     let [mapping] = document.entries.as_ref().ok()?.mappings.as_slice() else {
         return None;
     };
-    mapping.subject().key().rsplit('/').next().map(ToOwned::to_owned)
+    mapping.subject_key().rsplit('/').next().map(ToOwned::to_owned)
 }
 
 /// A directory that is removed with the test.

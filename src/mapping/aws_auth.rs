@@ -5,7 +5,6 @@ mod entry;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 
 pub use super::yaml::DocumentError;
 use super::yaml::{self, Item, Node};
@@ -60,7 +59,7 @@ impl fmt::Display for Problem {
 #[derive(Clone, Debug, Default)]
 pub struct Entries {
     /// The good ones, in order.
-    pub mappings: Vec<Arc<Mapping>>,
+    pub mappings: Vec<Mapping>,
     /// The bad ones.
     pub problems: Vec<Problem>,
     /// Good ones with something in them that has no effect.
@@ -259,11 +258,11 @@ mod tests {
         aws_auth(key, text).entries.expect(text)
     }
 
-    fn shown(mappings: &[Arc<Mapping>]) -> Vec<String> {
-        let show = |mapping: &Arc<Mapping>| {
-            let username = mapping.username().map(ToString::to_string).unwrap_or_default();
-            let groups: Vec<_> = mapping.groups().iter().map(ToString::to_string).collect();
-            format!("{} {username} {}", mapping.subject().key(), groups.join("+"))
+    fn shown(mappings: &[Mapping]) -> Vec<String> {
+        let show = |mapping: &Mapping| {
+            let username = mapping.username().map(|name| name.to_string()).unwrap_or_default();
+            let groups: Vec<_> = mapping.groups().map(|group| group.to_string()).collect();
+            format!("{} {username} {}", mapping.subject_key(), groups.join("+"))
         };
         mappings.iter().map(show).collect()
     }

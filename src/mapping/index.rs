@@ -190,10 +190,10 @@ impl Index {
         }
     }
 
-    fn admit(&self, mapping: Result<Mapping, MappingError>) -> Result<Arc<Mapping>, MappingError> {
+    fn admit(&self, mapping: Result<Mapping, MappingError>) -> Result<Mapping, MappingError> {
         let mapping = mapping?;
         self.policy.check_mapping(&mapping)?;
-        Ok(Arc::new(mapping))
+        Ok(mapping)
     }
 
     fn content(&mut self, source: SourceId, content: Option<Content>, now: Instant, notices: &mut Vec<Notice>) {
@@ -321,7 +321,7 @@ impl Touched {
         self.0.insert(Arc::clone(name));
     }
 
-    fn push_objects(&mut self, contenders: &[Arc<Mapping>]) {
+    fn push_objects(&mut self, contenders: &[Mapping]) {
         for mapping in contenders {
             if let Origin::Object { name, .. } = mapping.origin() {
                 self.push(name);
@@ -337,21 +337,21 @@ struct Target<'a> {
 }
 
 /// Puts a mapping in its place among the contenders of its subject, and takes the one it replaces out.
-fn replace_in_table(table: &mut MappingTable, old: Option<&Mapping>, new: Option<Arc<Mapping>>, touched: &mut Touched) {
-    let moved = old.filter(|old| new.as_ref().is_none_or(|new| new.subject() != old.subject()));
+fn replace_in_table(table: &mut MappingTable, old: Option<&Mapping>, new: Option<Mapping>, touched: &mut Touched) {
+    let moved = old.filter(|old| new.as_ref().is_none_or(|new| new.subject_key() != old.subject_key()));
     if let Some(old) = moved {
-        let mut left = table.contenders(old.subject().key()).to_vec();
+        let mut left = table.contenders(old.subject_key()).to_vec();
         left.retain(|other| !is_same_place(other, old));
         touched.push_objects(&left);
-        table.set_contenders(old.subject().key(), left);
+        table.set_contenders(old.subject_key(), left);
     }
     if let Some(new) = new {
-        let mut all: Vec<_> = table.contenders(new.subject().key()).to_vec();
+        let mut all: Vec<_> = table.contenders(new.subject_key()).to_vec();
         all.retain(|other| !old.is_some_and(|old| is_same_place(other, old)) && !is_same_place(other, &new));
         let place = all.partition_point(|other| precedence(table, other) < precedence(table, &new));
-        all.insert(place, Arc::clone(&new));
+        all.insert(place, new.clone());
         touched.push_objects(&all);
-        table.set_contenders(new.subject().key(), all);
+        table.set_contenders(new.subject_key(), all);
     }
 }
 

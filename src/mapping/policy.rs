@@ -31,7 +31,7 @@ impl MappingPolicy {
         }
         self.check_groups(
             mapping.source(),
-            mapping.groups().iter().filter_map(Template::as_literal),
+            mapping.groups().filter_map(Template::as_literal),
         )
     }
 
@@ -64,7 +64,7 @@ impl MappingPolicy {
     }
 
     fn reserves_system(&self, mapping: &Mapping) -> bool {
-        let is_node = |template: &Template| {
+        let is_node = |template: Template<'_>| {
             [Placeholder::Ec2PrivateDnsName, Placeholder::SessionName]
                 .into_iter()
                 .any(|placeholder| template.is_exactly("system:node:", placeholder))
@@ -97,7 +97,7 @@ mod tests {
             user_id: None,
         };
         Mapping::new(
-            subject,
+            &subject,
             text,
             source,
             Origin::Entry {

@@ -4,6 +4,7 @@
 //! entries are spread over shards that a changed table shares with the one before it, so a change costs one shard, not
 //! the whole table.
 
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
@@ -31,35 +32,46 @@ pub enum Lookup<'a> {
     Unsynced(SourceId),
 }
 
-/// All mappings for one subject, the winner first. Never empty.
-#[derive(Clone, Debug)]
-pub(super) enum Contenders {
-    One(Arc<Mapping>),
-    Many(Box<[Arc<Mapping>]>),
+/// The mappings of some subjects.
+#[derive(Clone, Debug, Default)]
+struct Shard {
+    /// The winner for each subject. One pointer each, so that as much as can be of it is in a cache.
+    winners: HashTable<Mapping>,
+    /// All mappings of a subject that has several, the winner first; few have.
+    contested: BTreeMap<Box<str>, Box<[Mapping]>>,
 }
 
-impl Contenders {
-    pub(super) fn as_slice(&self) -> &[Arc<Mapping>] {
-        match self {
-            Self::One(mapping) => std::slice::from_ref(mapping),
-            Self::Many(mappings) => mappings,
+impl Shard {
+    fn winner(&self, hash: u64, subject_key: &str) -> Option<&Mapping> {
+        let is_it = |mapping: &Mapping| mapping.subject_key_bytes() == subject_key.as_bytes();
+        self.winners.find(hash, is_it)
+    }
+
+    fn contenders(&self, hash: u64, subject_key: &str) -> &[Mapping] {
+        match self.contested.get(subject_key) {
+            Some(all) => all,
+            None => self.winner(hash, subject_key).map_or(&[], std::slice::from_ref),
         }
     }
 
-    fn subject_key(&self) -> &str {
-        self.as_slice().first().map_or("", |mapping| mapping.subject().key())
-    }
-
-    fn of(mut mappings: Vec<Arc<Mapping>>) -> Option<Self> {
-        match mappings.len() {
-            0 => None,
-            1 => mappings.pop().map(Self::One),
-            _ => Some(Self::Many(mappings.into())),
+    /// Tells how many there were before.
+    fn replace(&mut self, hash: u64, subject_key: &str, contenders: Vec<Mapping>, hasher: &RandomState) -> usize {
+        let before = self.contenders(hash, subject_key).len();
+        let is_it = |mapping: &Mapping| mapping.subject_key_bytes() == subject_key.as_bytes();
+        if let Ok(old) = self.winners.find_entry(hash, is_it) {
+            old.remove();
         }
+        self.contested.remove(subject_key);
+        if let Some(winner) = contenders.first() {
+            let rehash = |mapping: &Mapping| hasher.hash_one(mapping.subject_key_bytes());
+            self.winners.insert_unique(hash, winner.clone(), rehash);
+        }
+        if contenders.len() > 1 {
+            self.contested.insert(subject_key.into(), contenders.into());
+        }
+        before
     }
 }
-
-type Shard = HashTable<Contenders>;
 
 /// An immutable state of all mappings. Cloning it is cheap and shares every entry.
 #[derive(Clone, Debug)]
@@ -114,8 +126,7 @@ impl MappingTable {
     fn first_local(&self, identity: &Identity) -> Option<&Mapping> {
         let keys = [Some(identity.canonical().key()), identity.permission_set()];
         let all = keys.into_iter().flatten().flat_map(|key| self.contenders(key));
-        all.map(|mapping| &**mapping)
-            .find(|mapping| mapping.source().is_local_file())
+        all.into_iter().find(|mapping| mapping.source().is_local_file())
     }
 
     /// An explicit mapping anywhere beats an account-wide one, so every source must have been read.
@@ -134,10 +145,9 @@ impl MappingTable {
     }
 
     /// All mappings for a subject, the winner first.
-    pub fn contenders(&self, subject_key: &str) -> &[Arc<Mapping>] {
-        let hash = self.hasher.hash_one(subject_key);
-        let found = self.shard(hash).find(hash, |entry| entry.subject_key() == subject_key);
-        found.map_or(&[], Contenders::as_slice)
+    pub fn contenders(&self, subject_key: &str) -> &[Mapping] {
+        let hash = self.hash(subject_key);
+        self.shard(hash).map_or(&[], |shard| shard.contenders(hash, subject_key))
     }
 
     /// How many mappings there are, the ones that lose a conflict included.
@@ -181,12 +191,16 @@ impl MappingTable {
     }
 
     fn first(&self, subject_key: &str) -> Option<&Mapping> {
-        self.contenders(subject_key).first().map(|mapping| &**mapping)
+        let hash = self.hash(subject_key);
+        self.shard(hash)?.winner(hash, subject_key)
     }
 
-    fn shard(&self, hash: u64) -> &Shard {
-        static NONE: Shard = Shard::new();
-        self.shards.get(shard_of(hash)).map_or(&NONE, |shard| shard)
+    fn hash(&self, subject_key: &str) -> u64 {
+        self.hasher.hash_one(subject_key.as_bytes())
+    }
+
+    fn shard(&self, hash: u64) -> Option<&Shard> {
+        self.shards.get(shard_of(hash)).map(|shard| &**shard)
     }
 
     pub(super) fn mark_synced(&mut self, source: SourceId) -> bool {
@@ -207,20 +221,11 @@ impl MappingTable {
     }
 
     /// Replaces the contenders of one subject, in order of precedence; none removes the subject.
-    pub(super) fn set_contenders(&mut self, subject_key: &str, contenders: Vec<Arc<Mapping>>) {
-        let Self {
-            shards, hasher, len, ..
-        } = self;
-        let hash = hasher.hash_one(subject_key);
-        let Some(shard) = shards.get_mut(shard_of(hash)).map(Arc::make_mut) else {
-            return;
-        };
-        *len += contenders.len();
-        if let Ok(old) = shard.find_entry(hash, |entry| entry.subject_key() == subject_key) {
-            *len -= old.remove().0.as_slice().len();
-        }
-        if let Some(new) = Contenders::of(contenders) {
-            shard.insert_unique(hash, new, |entry| hasher.hash_one(entry.subject_key()));
+    pub(super) fn set_contenders(&mut self, subject_key: &str, contenders: Vec<Mapping>) {
+        let hash = self.hash(subject_key);
+        if let Some(shard) = self.shards.get_mut(shard_of(hash)).map(Arc::make_mut) {
+            self.len += contenders.len();
+            self.len -= shard.replace(hash, subject_key, contenders, &self.hasher);
         }
     }
 }
@@ -239,7 +244,7 @@ mod tests {
     const ADMIN: &str = "arn:aws:iam::123456789012:role/Admin";
     const SSO: &str = "arn:aws:iam::123456789012:role/AWSReservedSSO_View_0123456789abcdef";
 
-    fn mapping(source: SourceId, arn: &str) -> Arc<Mapping> {
+    fn mapping(source: SourceId, arn: &str) -> Mapping {
         let origin = Origin::Entry {
             list: aws_auth::List::MapRoles,
             line: 1,
@@ -250,22 +255,22 @@ mod tests {
             user_id: None,
         };
         let subject = Subject::from_arn(arn).expect("valid");
-        Arc::new(Mapping::new(subject, text, source, origin).expect("valid"))
+        Mapping::new(&subject, text, source, origin).expect("valid")
     }
 
-    fn account(source: SourceId) -> Arc<Mapping> {
+    fn account(source: SourceId) -> Mapping {
         let origin = Origin::Entry {
             list: aws_auth::List::MapAccounts,
             line: 1,
         };
         let id = crate::arn::AccountId::parse("123456789012").expect("valid");
-        Arc::new(Mapping::account(id, source, origin))
+        Mapping::account(id, source, origin)
     }
 
-    fn table(order: &[SourceId], synced: &[SourceId], mappings: &[Arc<Mapping>]) -> MappingTable {
+    fn table(order: &[SourceId], synced: &[SourceId], mappings: &[Mapping]) -> MappingTable {
         let mut table = MappingTable::new(order);
         for mapping in mappings {
-            table.set_contenders(mapping.subject().key(), vec![Arc::clone(mapping)]);
+            table.set_contenders(mapping.subject_key(), vec![mapping.clone()]);
         }
         for source in synced {
             table.mark_synced(*source);
@@ -333,7 +338,7 @@ mod tests {
         let order = [EksConfigMap, Crd, MountedFile];
         let mut both = table(&order, &[MountedFile, Crd], &[]);
         let contenders = vec![mapping(Crd, ADMIN), mapping(MountedFile, ADMIN)];
-        both.set_contenders(mapping(Crd, ADMIN).subject().key(), contenders);
+        both.set_contenders(mapping(Crd, ADMIN).subject_key(), contenders);
         assert_eq!(
             lookup(&both, ADMIN, true),
             "MountedFile before EKSConfigMap",
@@ -345,7 +350,7 @@ mod tests {
     fn a_clone_keeps_its_entries_when_the_table_changes() {
         let mut table = table(&[Crd], &[Crd], &[mapping(Crd, ADMIN)]);
         let before = table.clone();
-        table.set_contenders(mapping(Crd, ADMIN).subject().key(), Vec::new());
+        table.set_contenders(mapping(Crd, ADMIN).subject_key(), Vec::new());
         assert_eq!((lookup(&before, ADMIN, true).as_str(), before.len()), ("CRD", 1));
         assert_eq!((lookup(&table, ADMIN, true).as_str(), table.len()), ("not mapped", 0));
     }

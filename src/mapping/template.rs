@@ -1,4 +1,4 @@
-//! Username and group templates: literal text with `{{Placeholder}}`s, parsed once when the mapping is read.
+//! Username and group templates: literal text with `{{Placeholder}}`s, checked once when the mapping is read.
 //!
 //! Rendering is one pass: what a placeholder yields is never looked at again, so a session name that contains
 //! `{{AccountID}}` stays as it is.
@@ -39,13 +39,6 @@ impl Placeholder {
             .find(|(known, _)| *known == name)
             .map(|(_, placeholder)| *placeholder)
     }
-
-    fn name(self) -> &'static str {
-        Self::ALL
-            .iter()
-            .find(|(_, placeholder)| *placeholder == self)
-            .map_or("", |(name, _)| name)
-    }
 }
 
 /// Why a text is not a template.
@@ -67,109 +60,115 @@ pub enum TemplateError {
     UnknownPlaceholder(Box<str>),
 }
 
-/// A parsed template.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Template(Parsed);
+/// A template that was checked. It borrows its text and finds the placeholders anew each time: a hundred thousand
+/// mappings then cost their texts and nothing else, and rendering happens once in a login.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Template<'a>(&'a str);
 
-// Most templates are plain text, and there may be a hundred thousand of them: the common case is one allocation.
-#[derive(Clone, PartialEq, Eq)]
-enum Parsed {
-    Literal(Box<str>),
-    Segments(Box<[Segment]>),
-}
-
-#[derive(Clone, PartialEq, Eq)]
-enum Segment {
-    Literal(Box<str>),
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Segment<'a> {
+    Literal(&'a str),
     Placeholder(Placeholder),
 }
 
-impl Template {
+impl<'a> Template<'a> {
     /// Parses a template.
     ///
     /// # Errors
     /// When it is empty, has control characters, an unclosed `{{` or an unknown placeholder.
-    pub fn parse(text: &str) -> Result<Self, TemplateError> {
+    pub fn parse(text: &'a str) -> Result<Self, TemplateError> {
         if text.trim().is_empty() {
             return Err(TemplateError::Empty);
         }
         if text.chars().any(char::is_control) {
             return Err(TemplateError::ControlCharacter);
         }
-        let mut segments = Vec::new();
-        let mut rest = text;
-        while let Some((literal, after)) = rest.split_once("{{") {
-            let (name, tail) = after.split_once("}}").ok_or(TemplateError::Unclosed)?;
-            let placeholder =
-                Placeholder::parse(name).ok_or_else(|| TemplateError::UnknownPlaceholder(shortened(name).into()))?;
-            if !literal.is_empty() {
-                segments.push(Segment::Literal(literal.into()));
-            }
-            segments.push(Segment::Placeholder(placeholder));
-            rest = tail;
-        }
-        if segments.is_empty() {
-            return Ok(Self(Parsed::Literal(text.into())));
-        }
-        if !rest.is_empty() {
-            segments.push(Segment::Literal(rest.into()));
-        }
-        Ok(Self(Parsed::Segments(segments.into())))
+        Segments(text).try_for_each(|segment| segment.map(drop))?;
+        Ok(Self(text))
+    }
+
+    /// A text that [`Template::parse`] has accepted before; `None` for the empty one.
+    pub(super) fn parsed(text: &'a str) -> Option<Self> {
+        (!text.is_empty()).then_some(Self(text))
+    }
+
+    /// The text as it was written.
+    pub fn as_str(self) -> &'a str {
+        self.0
     }
 
     /// The text when there is no placeholder in it.
-    pub fn as_literal(&self) -> Option<&str> {
-        match &self.0 {
-            Parsed::Literal(text) => Some(text),
-            Parsed::Segments(_) => None,
-        }
+    pub fn as_literal(self) -> Option<&'a str> {
+        (self.literal_prefix().len() == self.0.len()).then_some(self.0)
     }
 
     /// The text before the first placeholder: every rendering begins with it.
-    pub fn literal_prefix(&self) -> &str {
-        match &self.0 {
-            Parsed::Literal(text) => text,
-            Parsed::Segments(segments) => match segments.first() {
-                Some(Segment::Literal(text)) => text,
-                _ => "",
-            },
+    pub fn literal_prefix(self) -> &'a str {
+        match self.segments().next() {
+            Some(Segment::Literal(text)) => text,
+            _ => "",
         }
     }
 
     /// Whether the placeholder occurs.
-    pub fn uses(&self, placeholder: Placeholder) -> bool {
-        self.segments()
-            .iter()
-            .any(|segment| matches!(segment, Segment::Placeholder(used) if *used == placeholder))
+    pub fn uses(self, placeholder: Placeholder) -> bool {
+        self.segments().any(|segment| segment == Segment::Placeholder(placeholder))
     }
 
     /// Whether the template is exactly this literal followed by this placeholder.
-    pub fn is_exactly(&self, literal: &str, placeholder: Placeholder) -> bool {
-        matches!(self.segments(), [Segment::Literal(text), Segment::Placeholder(used)] if **text == *literal && *used == placeholder)
+    pub fn is_exactly(self, literal: &str, placeholder: Placeholder) -> bool {
+        self.segments().eq([Segment::Literal(literal), Segment::Placeholder(placeholder)])
     }
 
     /// Renders the template for a caller. `private_dns_name` is empty unless [`Placeholder::Ec2PrivateDnsName`] is used.
-    pub fn render(&self, identity: &Identity, private_dns_name: &str) -> String {
-        let mut out = String::new();
-        match &self.0 {
-            Parsed::Literal(text) => out.push_str(text),
-            Parsed::Segments(segments) => {
-                for segment in segments {
-                    match segment {
-                        Segment::Literal(text) => out.push_str(text),
-                        Segment::Placeholder(used) => push_value(&mut out, *used, identity, private_dns_name),
-                    }
-                }
+    pub fn render(self, identity: &Identity, private_dns_name: &str) -> String {
+        let mut out = String::with_capacity(self.0.len());
+        for segment in self.segments() {
+            match segment {
+                Segment::Literal(text) => out.push_str(text),
+                Segment::Placeholder(used) => push_value(&mut out, used, identity, private_dns_name),
             }
         }
         out
     }
 
-    fn segments(&self) -> &[Segment] {
-        match &self.0 {
-            Parsed::Literal(_) => &[],
-            Parsed::Segments(segments) => segments,
+    fn segments(self) -> impl Iterator<Item = Segment<'a>> {
+        // Parsed before, so there are no errors left to drop.
+        Segments(self.0).filter_map(Result::ok)
+    }
+}
+
+/// The segments of a text that is not read yet, none of them empty.
+struct Segments<'a>(&'a str);
+
+impl<'a> Iterator for Segments<'a> {
+    type Item = Result<Segment<'a>, TemplateError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let text = self.0;
+        match text.find("{{") {
+            _ if text.is_empty() => None,
+            Some(0) => Some(self.placeholder()),
+            found => {
+                let (literal, rest) = text.split_at(found.unwrap_or(text.len()));
+                self.0 = rest;
+                Some(Ok(Segment::Literal(literal)))
+            }
         }
+    }
+}
+
+impl<'a> Segments<'a> {
+    fn placeholder(&mut self) -> Result<Segment<'a>, TemplateError> {
+        let text = std::mem::take(&mut self.0);
+        let (name, rest) = text
+            .strip_prefix("{{")
+            .and_then(|text| text.split_once("}}"))
+            .ok_or(TemplateError::Unclosed)?;
+        self.0 = rest;
+        Placeholder::parse(name)
+            .map(Segment::Placeholder)
+            .ok_or_else(|| TemplateError::UnknownPlaceholder(shortened(name).into()))
     }
 }
 
@@ -187,21 +186,15 @@ fn shortened(name: &str) -> String {
     name.chars().take(40).collect()
 }
 
-impl fmt::Display for Template {
+impl fmt::Display for Template<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Parsed::Literal(text) => f.write_str(text),
-            Parsed::Segments(segments) => segments.iter().try_for_each(|segment| match segment {
-                Segment::Literal(text) => f.write_str(text),
-                Segment::Placeholder(placeholder) => write!(f, "{{{{{}}}}}", placeholder.name()),
-            }),
-        }
+        f.write_str(self.0)
     }
 }
 
-impl fmt::Debug for Template {
+impl fmt::Debug for Template<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.to_string(), f)
+        fmt::Debug::fmt(self.0, f)
     }
 }
 

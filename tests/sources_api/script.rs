@@ -113,7 +113,7 @@ impl Run {
         match self.update().await {
             SourceUpdate::Apply(Object { name, mapping, .. }) => (
                 name.to_string(),
-                mapping.map(|mapping| mapping.subject().key().to_owned()),
+                mapping.map(|mapping| mapping.subject_key().to_owned()),
             ),
             other => panic!("{other:?}"),
         }
@@ -131,7 +131,7 @@ impl Run {
         Some(
             entries
                 .flat_map(|found| found.mappings)
-                .map(|mapping| mapping.subject().key().to_owned())
+                .map(|mapping| mapping.subject_key().to_owned())
                 .collect(),
         )
     }

@@ -1,7 +1,6 @@
 //! One entry of a list: keys in any letter case, values as lenient as the Go program's, errors that say what to mend.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use super::super::yaml::{DocumentError, Item, Node};
 use super::super::{Mapping, MappingError, MappingText, Origin, SourceId, Subject};
@@ -44,7 +43,7 @@ pub(super) fn read_list(list: List, item: Item, source: SourceId) -> Result<Entr
             List::MapRoles | List::MapUsers => read_entry(list, item, source, origin, &mut warn),
         };
         match mapping {
-            Ok(mapping) => entries.mappings.push(Arc::new(mapping)),
+            Ok(mapping) => entries.mappings.push(mapping),
             Err(error) => entries.problems.push(Problem { list, line, error }),
         }
     }
@@ -86,7 +85,7 @@ fn read_entry(
     let groups = fields.get("groups").map_or(Ok(Vec::new()), read_groups)?;
     let user_id = optional_text(&fields, "userid")?.filter(|pin| !pin.is_empty());
     Mapping::new(
-        subject,
+        &subject,
         MappingText {
             username,
             groups: &groups,

@@ -4,7 +4,6 @@
 //! and subjects of its last clean version that vanished are held for a while.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::time::Instant;
 
 use super::super::aws_auth::{Content, Document, Entries, Problem};
@@ -15,7 +14,7 @@ use super::{Counts, HOLD, Notice, NoticeKind, Target, replace_in_table};
 /// A faulty document with thousands of bad entries is one mistake; this many of them are spelled out.
 const MAX_NOTICES: usize = 20;
 
-type Mappings = Vec<Arc<Mapping>>;
+type Mappings = Vec<Mapping>;
 
 #[derive(Debug, Default)]
 pub(super) struct Documents {
@@ -210,18 +209,18 @@ impl Documents {
             let Some((is_held, mapping)) = same_subject.last() else {
                 continue;
             };
-            effective.push(Arc::clone(mapping));
-            held.extend(is_held.then(|| Arc::clone(mapping)));
+            effective.push(Mapping::clone(mapping));
+            held.extend(is_held.then(|| Mapping::clone(mapping)));
         }
         (effective, held)
     }
 }
 
-fn subject_key(mapping: &Arc<Mapping>) -> &str {
-    mapping.subject().key()
+fn subject_key(mapping: &Mapping) -> &str {
+    mapping.subject_key()
 }
 
-fn held_notice(source: SourceId, held: &[Arc<Mapping>]) -> Notice {
+fn held_notice(source: SourceId, held: &[Mapping]) -> Notice {
     let (count, minutes) = (held.len(), HOLD.as_secs() / 60);
     let names: Vec<_> = held.iter().take(MAX_NOTICES).map(subject_key).collect();
     let names = names.join(", ");
@@ -234,7 +233,7 @@ fn held_notice(source: SourceId, held: &[Arc<Mapping>]) -> Notice {
 }
 
 /// Brings the table from the old mappings to the new ones, both sorted by subject.
-fn write_difference(old: &[Arc<Mapping>], new: &[Arc<Mapping>], target: &mut Target<'_>) -> bool {
+fn write_difference(old: &[Mapping], new: &[Mapping], target: &mut Target<'_>) -> bool {
     let mut changed = false;
     for mapping in old {
         if find(new, mapping).is_none() {
@@ -244,11 +243,11 @@ fn write_difference(old: &[Arc<Mapping>], new: &[Arc<Mapping>], target: &mut Tar
     }
     for mapping in new {
         let before = find(old, mapping);
-        if before.is_none_or(|before| !Arc::ptr_eq(before, mapping)) {
+        if before.is_none_or(|before| !before.is_same(mapping)) {
             replace_in_table(
                 target.table,
-                before.map(|before| &**before),
-                Some(Arc::clone(mapping)),
+                before,
+                Some(mapping.clone()),
                 target.touched,
             );
             changed = true;
@@ -257,7 +256,7 @@ fn write_difference(old: &[Arc<Mapping>], new: &[Arc<Mapping>], target: &mut Tar
     changed
 }
 
-fn find<'a>(sorted: &'a [Arc<Mapping>], wanted: &Arc<Mapping>) -> Option<&'a Arc<Mapping>> {
+fn find<'a>(sorted: &'a [Mapping], wanted: &Mapping) -> Option<&'a Mapping> {
     let place = sorted
         .binary_search_by(|mapping| subject_key(mapping).cmp(subject_key(wanted)))
         .ok()?;
@@ -265,9 +264,9 @@ fn find<'a>(sorted: &'a [Arc<Mapping>], wanted: &Arc<Mapping>) -> Option<&'a Arc
 }
 
 /// Entries that did not change keep their value, so that reading a source again costs no second copy and no change.
-fn share(new: Mappings, known: &[Arc<Mapping>]) -> Mappings {
-    let same = |mapping: Arc<Mapping>| match find(known, &mapping) {
-        Some(before) if **before == *mapping => Arc::clone(before),
+fn share(new: Mappings, known: &[Mapping]) -> Mappings {
+    let same = |mapping: Mapping| match find(known, &mapping) {
+        Some(before) if *before == mapping => before.clone(),
         _ => mapping,
     };
     new.into_iter().map(same).collect()
@@ -287,12 +286,12 @@ impl State {
         }
     }
 
-    fn good(&self) -> &[Arc<Mapping>] {
+    fn good(&self) -> &[Mapping] {
         self.dirty.as_ref().map_or(&self.clean, |dirty| &dirty.good)
     }
 
     /// The last clean version, while a faulty one is in force; entries that the faulty one still has override these.
-    fn held(&self, now: Instant) -> &[Arc<Mapping>] {
+    fn held(&self, now: Instant) -> &[Mapping] {
         let holds = self
             .dirty
             .as_ref()
@@ -404,7 +403,7 @@ fn complaints(
     name: &str,
     problems: &[Problem],
     warnings: &[Problem],
-    good: &[Arc<Mapping>],
+    good: &[Mapping],
 ) -> Vec<Notice> {
     let describe = |problem: &Problem| {
         let text = problem.to_string();
@@ -431,15 +430,15 @@ fn complaints(
     notices
 }
 
-fn duplicates<'a>(name: &'a str, good: &'a [Arc<Mapping>]) -> impl Iterator<Item = (NoticeKind, String)> + 'a {
+fn duplicates<'a>(name: &'a str, good: &'a [Mapping]) -> impl Iterator<Item = (NoticeKind, String)> + 'a {
     let mut last = HashSet::new();
     let shadowed: Vec<_> = good
         .iter()
         .rev()
-        .filter(|mapping| !last.insert(mapping.subject().key()))
+        .filter(|mapping| !last.insert(mapping.subject_key()))
         .collect();
     shadowed.into_iter().rev().map(move |mapping| {
-        let (key, line) = (mapping.subject().key(), line_of(mapping));
+        let (key, line) = (mapping.subject_key(), line_of(mapping));
         (
             NoticeKind::Duplicate,
             format!("{name}, line {line}: {key} is mapped again further down, and the last entry wins"),

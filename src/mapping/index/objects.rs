@@ -10,14 +10,14 @@ use super::{Counts, Stored, Touched, replace_in_table};
 /// One pointer and three numbers each: there may be a hundred thousand, and few of them are bad.
 #[derive(Debug)]
 pub(super) struct Record {
-    pub(super) mapping: Result<Arc<Mapping>, Box<MappingError>>,
+    pub(super) mapping: Result<Mapping, Box<MappingError>>,
     pub(super) stored: Stored,
 }
 
 /// An object that the policy was asked about.
 pub(super) struct Admitted {
     pub(super) name: Arc<str>,
-    pub(super) mapping: Result<Arc<Mapping>, MappingError>,
+    pub(super) mapping: Result<Mapping, MappingError>,
     pub(super) stored: Stored,
 }
 
@@ -67,7 +67,7 @@ impl Objects {
         let changed = old_mapping.is_some() || new.is_ok();
         replace_in_table(
             table,
-            old_mapping.map(|mapping| &**mapping),
+            old_mapping,
             new.as_ref().ok().cloned(),
             touched,
         );

@@ -65,7 +65,7 @@ fn users(table: &MappingTable) -> Vec<String> {
                 .contenders(&format!("arn:aws:iam::123456789012:role/{role}"))
                 .first()
         })
-        .map(|mapping| mapping.username().map(ToString::to_string).unwrap_or_default())
+        .map(|mapping| mapping.username().map(|name| name.to_string()).unwrap_or_default())
         .collect()
 }
 
@@ -86,7 +86,7 @@ fn object(name: &str, role: &str, user: &str, created: i64) -> Object {
             user_id: None,
         };
         Mapping::new(
-            subject,
+            &subject,
             text,
             Crd,
             Origin::Object {

@@ -1,15 +1,19 @@
 //! The accept loop of both listeners: TLS or plain, every phase bounded, drained at the end.
 //!
-//! Surfaces hand in a [`Router`] for each peer; who listens where is decided in `cli`.
+//! Surfaces hand in a service for each peer; who listens where is decided in `cli`.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::response::Response;
+use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
+use hyper::service::Service;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
 use hyper_util::service::TowerToHyperService;
@@ -99,6 +103,17 @@ pub async fn bind(address: Option<IpAddr>, port: u16) -> io::Result<TcpListener>
     }
 }
 
+/// What answers the requests of one connection, and always has an answer.
+pub trait Answer:
+    Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send + 'static> + Send + 'static
+{
+}
+
+impl<S> Answer for S where
+    S: Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send + 'static> + Send + 'static
+{
+}
+
 /// A bound socket and how it is served.
 pub struct Listener {
     /// The bound socket.
@@ -113,7 +128,7 @@ pub struct Listener {
 
 impl Listener {
     /// Serves until `shutdown` is cancelled; returns when the last request is answered, or cut off after the drain time.
-    pub async fn serve<F: Fn(SocketAddr) -> Router>(self, router_for: F, shutdown: CancellationToken) {
+    pub async fn serve<A: Answer>(self, service_for: impl Fn(SocketAddr) -> A, shutdown: CancellationToken) {
         let Self {
             tcp,
             tls,
@@ -141,7 +156,7 @@ impl Listener {
                     pause = FIRST_PAUSE;
                     let connection = Connection::open(place, Arc::clone(&metrics));
                     // Not a stray task: the tracker waits for it and the token ends it.
-                    tasks.spawn(Arc::clone(&server).run(stream, router_for(peer), connection));
+                    tasks.spawn(Arc::clone(&server).run(stream, service_for(peer), connection));
                 }
                 Err(error) if is_of_one_connection(&error) => {
                     debug!(%error, "a connection broke before it was accepted");
@@ -205,19 +220,19 @@ impl Server {
         }
     }
 
-    async fn run(self: Arc<Self>, stream: TcpStream, router: Router, connection: Connection) {
+    async fn run(self: Arc<Self>, stream: TcpStream, service: impl Answer, connection: Connection) {
         // Replies are one small write each: waiting to fill a packet costs 40 ms. Without it we are slow, not wrong.
         let _ = stream.set_nodelay(true);
         let Some(tls) = &self.tls else {
-            return self.http1(stream, router).await;
+            return self.http1(stream, service).await;
         };
         let handshake = tokio::time::timeout(self.limits.handshake, tls.accept(stream));
         match self.unless_shut_down(handshake).await {
             // HTTP/2 only where ALPN says so: nothing is guessed from the first bytes, which a slow peer could withhold.
             Some(Ok(Ok(stream))) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
-                self.http2(stream, router).await;
+                self.http2(stream, service).await;
             }
-            Some(Ok(Ok(stream))) => self.http1(stream, router).await,
+            Some(Ok(Ok(stream))) => self.http1(stream, service).await,
             Some(Ok(Err(error))) => {
                 debug!(%error, "TLS handshake failed");
                 connection.metrics.handshake_failed();
@@ -227,18 +242,18 @@ impl Server {
         }
     }
 
-    async fn http1<I: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&self, stream: I, router: Router) {
+    async fn http1<I: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&self, stream: I, service: impl Answer) {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.limits.header_read)
             .max_header_size(self.limits.header_bytes)
             // Not less than a head, and enough for a body of the usual size in one read.
             .max_buf_size(2 * self.limits.header_bytes)
-            .serve_connection(TokioIo::new(stream), service(router));
+            .serve_connection(TokioIo::new(stream), service);
         self.drive(connection).await;
     }
 
-    async fn http2<I: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&self, stream: I, router: Router) {
+    async fn http2<I: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&self, stream: I, service: impl Answer) {
         // Floods of reset streams end the connection: hyper's own bounds (20 pending, 1024 of our own making) are kept.
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
@@ -251,7 +266,7 @@ impl Server {
             .initial_connection_window_size(1024 * 1024)
             // The largest reply is /metrics, some 50 KiB.
             .max_send_buf_size(64 * 1024)
-            .serve_connection(TokioIo::new(stream), service(router));
+            .serve_connection(TokioIo::new(stream), service);
         self.drive(connection).await;
     }
 
@@ -276,6 +291,7 @@ impl Server {
     }
 }
 
-fn service(router: Router) -> TowerToHyperService<axum::routing::RouterIntoService<Incoming>> {
+/// A router as what answers.
+pub fn answer(router: Router) -> impl Answer {
     TowerToHyperService::new(router.into_service())
 }

@@ -1,21 +1,24 @@
 //! The webhook that the API server asks: `POST /authenticate`, and beside it `/healthz` and `/metrics`.
 //!
-//! [`router`] is a function of its state; [`tls`] and [`certificate`] say how it is reached. It holds no Kubernetes client: an API
+//! [`service`] is a function of its state; [`tls`] and [`certificate`] say how it is reached. It holds no Kubernetes client: an API
 //! server that is away must not stop logins.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use axum::Router;
-use axum::body::Body;
-use axum::extract::{Request, State};
-use axum::http::{HeaderValue, Method, header};
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::State;
+use axum::http::{HeaderValue, Method, Request, header};
 use axum::response::Response;
-use axum::routing::{any, get};
+use axum::routing::get;
+use axum::{BoxError, Router};
+use hyper::service::{Service, service_fn};
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
+use tower::ServiceExt as _;
 
 use crate::arn::AccountId;
 use crate::audit::{Audit, Outcome};
@@ -115,11 +118,17 @@ pub struct WebhookState<S, D> {
     pub now: fn() -> Timestamp,
 }
 
-/// The three routes of the HTTPS port.
-pub fn router<S, D>(state: WebhookState<S, D>) -> Router
+/// Answers what comes to the HTTPS port: `/authenticate`, and beside it `/healthz` and `/metrics`.
+///
+/// Reviews do not go through the router: what strangers send is refused in a few microseconds, and the router would be
+/// one of them.
+pub fn service<S, D, B>(
+    state: WebhookState<S, D>,
+) -> impl Service<Request<B>, Response = Response, Error = Infallible, Future: Send + 'static> + Clone + Send
 where
     S: GetCallerIdentity + 'static,
     D: PrivateDnsNames + 'static,
+    B: HttpBody<Data = Bytes, Error: Into<BoxError> + Send> + Unpin + Send + 'static,
 {
     let webhook = Webhook {
         bodies: Semaphore::new(state.limits.bodies),
@@ -130,12 +139,23 @@ where
         },
         state,
     };
-    // `any`, because a wrong method gets a reason too.
-    Router::new()
-        .route("/authenticate", any(review::<S, D>))
+    let webhook = Arc::new(webhook);
+    let others = Router::new()
         .route("/healthz", get(async || "ok"))
         .route("/metrics", get(metrics::<S, D>))
-        .with_state(Arc::new(webhook))
+        .with_state(Arc::clone(&webhook));
+    service_fn(move |request: Request<B>| {
+        let receiver = match request.uri().path() {
+            "/authenticate" => Ok(Arc::clone(&webhook)),
+            _ => Err(others.clone()),
+        };
+        async {
+            match receiver {
+                Ok(webhook) => Ok(review(&webhook, request).await),
+                Err(others) => others.oneshot(request).await,
+            }
+        }
+    })
 }
 
 struct Webhook<S, D> {
@@ -154,8 +174,9 @@ async fn metrics<S, D>(State(webhook): State<Arc<Webhook<S, D>>>) -> Response {
     response
 }
 
-async fn review<S, D>(State(webhook): State<Arc<Webhook<S, D>>>, request: Request) -> Response
+async fn review<S, D, B>(webhook: &Webhook<S, D>, request: Request<B>) -> Response
 where
+    B: HttpBody<Data = Bytes> + Unpin,
     S: GetCallerIdentity,
     D: PrivateDnsNames,
 {
@@ -171,7 +192,7 @@ where
 }
 
 impl<S: GetCallerIdentity, D: PrivateDnsNames> Webhook<S, D> {
-    async fn read(&self, request: Request) -> Result<axum::body::Bytes, BodyError> {
+    async fn read<B: HttpBody<Data = Bytes> + Unpin>(&self, request: Request<B>) -> Result<Bytes, BodyError> {
         if request.method() != Method::POST {
             return Err(BodyError::Method);
         }

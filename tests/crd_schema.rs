@@ -307,7 +307,9 @@ async fn a_person_applies_explains_and_finds_mappings(plane: &ControlPlane) {
     );
     let told = kubectl.apply(&mistake.to_string()).await.err();
     // Up to Kubernetes 1.33 the value is named by its type.
-    let told = told.replace("\"{{User}}\"", "\"string\"").replace("\"system:{{SessionName}}\"", "\"string\"");
+    let told = told
+        .replace("\"{{User}}\"", "\"string\"")
+        .replace("\"system:{{SessionName}}\"", "\"string\"");
     let mut lines: Vec<&str> = told.trim_end().lines().collect();
     lines[1..].sort_unstable();
     assert_eq!(

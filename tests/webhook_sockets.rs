@@ -17,7 +17,6 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
-use axum::Router;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http_body_util::{BodyExt as _, Full};
@@ -29,7 +28,7 @@ use iam_authenticator::admin::{self, AdminState, Readiness, View};
 use iam_authenticator::audit::Audit;
 use iam_authenticator::authn::{DnsNameError, GetCallerIdentity, PrivateDnsNames, StsError};
 use iam_authenticator::identity::Identity;
-use iam_authenticator::listener::{Limits, Listener};
+use iam_authenticator::listener::{Answer, Limits, Listener, answer};
 use iam_authenticator::live::LiveTable;
 use iam_authenticator::mapping::SourceId;
 use iam_authenticator::mapping::aws_auth::read_config_file;
@@ -40,7 +39,7 @@ use iam_authenticator::token::TokenPolicy;
 use iam_authenticator::token::presigned::PresignedRequest;
 use iam_authenticator::webhook::certificate::{CertificateSettings, Reloader, load_or_make};
 use iam_authenticator::webhook::tls::server_config;
-use iam_authenticator::webhook::{ReviewLimits, Settle, WebhookOptions, WebhookState, router};
+use iam_authenticator::webhook::{ReviewLimits, Settle, WebhookOptions, WebhookState, service};
 use jiff::Timestamp;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -114,14 +113,14 @@ impl Drop for Directory {
     }
 }
 
-fn webhook(sts: Duration) -> Router {
+fn webhook(sts: Duration) -> impl Answer + Clone {
     let mut index = Index::new(&[SourceId::MountedFile], Arc::default());
     index.update(
         SourceUpdate::Content(SourceId::MountedFile, Some(read_config_file(MAPPING))),
         Instant::now(),
     );
     let endpoints = StsEndpointPolicy::new(Partition::Aws, None, &[]).unwrap();
-    router(WebhookState {
+    service(WebhookState {
         table: LiveTable::new(index.publish().unwrap()),
         sts: Sts(sts),
         dns_names: NoEc2,
@@ -181,8 +180,8 @@ impl Served {
             limits,
             metrics: Arc::clone(&metrics),
         };
-        let (router, shutdown) = (webhook(sts), CancellationToken::new());
-        let task = tokio::spawn(listener.serve(move |_| router.clone(), shutdown.clone()));
+        let (service, shutdown) = (webhook(sts), CancellationToken::new());
+        let task = tokio::spawn(listener.serve(move |_| service.clone(), shutdown.clone()));
         Self {
             address,
             trust_pem: loaded.trust_pem,
@@ -539,8 +538,8 @@ async fn the_health_port_by_the_same_listener() {
     };
     let shutdown = CancellationToken::new();
     let router_for = move |peer| match View::of(peer) {
-        View::Probes => probes.clone(),
-        View::Everything => everything.clone(),
+        View::Probes => answer(probes.clone()),
+        View::Everything => answer(everything.clone()),
     };
     let task = tokio::spawn(listener.serve(router_for, shutdown.clone()));
     let get = async |path: &str| {

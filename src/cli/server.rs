@@ -23,7 +23,7 @@ use crate::admin::{self, AdminState, Readiness, View};
 use crate::audit::Audit;
 use crate::config::{Bind, ServerConfig};
 use crate::lifecycle::{Signals, Supervisor, server_runtime};
-use crate::listener::{self, Limits, Listener};
+use crate::listener::{self, Limits, Listener, answer};
 use crate::live::{self, LiveTable};
 use crate::mapping::SourceId;
 use crate::mapping::aws_auth::{read_aws_auth, read_config_file, read_config_map};
@@ -182,14 +182,14 @@ fn spawn_webhook(
     metrics: &Arc<Metrics>,
 ) {
     log_listening("https", &tcp);
-    let router = webhook::router(state);
+    let service = webhook::service(state);
     let listener = Listener {
         tcp,
         tls: Some(tls),
         limits: Limits::default(),
         metrics: Arc::clone(metrics),
     };
-    let serve = listener.serve(move |_| router.clone(), supervisor.cancel_token());
+    let serve = listener.serve(move |_| service.clone(), supervisor.cancel_token());
     supervisor.spawn("webhook", serve);
 }
 
@@ -215,8 +215,8 @@ fn spawn_health(
         metrics: Arc::clone(metrics),
     };
     let view = move |peer: SocketAddr| match View::of(peer) {
-        View::Probes => probes.clone(),
-        View::Everything => everything.clone(),
+        View::Probes => answer(probes.clone()),
+        View::Everything => answer(everything.clone()),
     };
     supervisor.spawn("health", listener.serve(view, supervisor.cancel_token()));
 }

@@ -120,7 +120,10 @@ impl Mapping {
 
     /// The group templates.
     pub fn groups(&self) -> impl Iterator<Item = Template<'_>> {
-        let groups = self.text(self.header().user_id_end, u32::try_from(self.0.slice.len()).unwrap_or(u32::MAX));
+        let groups = self.text(
+            self.header().user_id_end,
+            u32::try_from(self.0.slice.len()).unwrap_or(u32::MAX),
+        );
         groups.split(BETWEEN_GROUPS).filter_map(Template::parsed)
     }
 
@@ -211,9 +214,8 @@ mod tests {
             list: List::MapRoles,
             line: 7,
         };
-        let subject = Subject::from_arn("arn:aws:iam::123456789012:role/Ädmin").or_else(|_| {
-            Subject::from_arn("arn:aws:iam::123456789012:role/Admin")
-        });
+        let subject = Subject::from_arn("arn:aws:iam::123456789012:role/Ädmin")
+            .or_else(|_| Subject::from_arn("arn:aws:iam::123456789012:role/Admin"));
         let subject = subject.expect("an ARN");
         for (groups, user_id) in [
             (&[][..], None),
@@ -250,7 +252,11 @@ mod tests {
         };
         let one = mapping("ab", "c", "d");
         assert!(one == mapping("ab", "c", "d") && one.grants_the_same(&mapping("ab", "c", "d")));
-        for other in [mapping("a", "bc", "d"), mapping("ab", "cd", "e"), mapping("a", "b", "cd")] {
+        for other in [
+            mapping("a", "bc", "d"),
+            mapping("ab", "cd", "e"),
+            mapping("a", "b", "cd"),
+        ] {
             assert!(one != other && !one.grants_the_same(&other), "{other:?}");
         }
         assert!(one.is_same(&one.clone()) && !one.is_same(&mapping("ab", "c", "d")));

@@ -29,10 +29,7 @@ impl MappingPolicy {
         if let Some(template) = mapping.username() {
             self.check_username(mapping, template.literal_prefix())?;
         }
-        self.check_groups(
-            mapping.source(),
-            mapping.groups().filter_map(Template::as_literal),
-        )
+        self.check_groups(mapping.source(), mapping.groups().filter_map(Template::as_literal))
     }
 
     /// Checks a rendered username and rendered groups.

@@ -147,7 +147,8 @@ impl MappingTable {
     /// All mappings for a subject, the winner first.
     pub fn contenders(&self, subject_key: &str) -> &[Mapping] {
         let hash = self.hash(subject_key);
-        self.shard(hash).map_or(&[], |shard| shard.contenders(hash, subject_key))
+        self.shard(hash)
+            .map_or(&[], |shard| shard.contenders(hash, subject_key))
     }
 
     /// How many mappings there are, the ones that lose a conflict included.

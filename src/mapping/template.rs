@@ -112,12 +112,14 @@ impl<'a> Template<'a> {
 
     /// Whether the placeholder occurs.
     pub fn uses(self, placeholder: Placeholder) -> bool {
-        self.segments().any(|segment| segment == Segment::Placeholder(placeholder))
+        self.segments()
+            .any(|segment| segment == Segment::Placeholder(placeholder))
     }
 
     /// Whether the template is exactly this literal followed by this placeholder.
     pub fn is_exactly(self, literal: &str, placeholder: Placeholder) -> bool {
-        self.segments().eq([Segment::Literal(literal), Segment::Placeholder(placeholder)])
+        self.segments()
+            .eq([Segment::Literal(literal), Segment::Placeholder(placeholder)])
     }
 
     /// Renders the template for a caller. `private_dns_name` is empty unless [`Placeholder::Ec2PrivateDnsName`] is used.

@@ -1,6 +1,6 @@
 //! Reading a request's body within bounds.
 
-use axum::body::{Body, Bytes, HttpBody as _};
+use axum::body::{Bytes, HttpBody};
 use axum::http::StatusCode;
 use http_body_util::BodyExt as _;
 use thiserror::Error;
@@ -52,7 +52,7 @@ impl BodyError {
 /// sees a broken connection and never the reason. Beyond it nobody can be confused about its size.
 const DRAIN_BYTES: usize = 1024 * 1024;
 
-async fn oversize(mut body: Body) -> BodyError {
+async fn oversize(mut body: impl HttpBody<Data = Bytes> + Unpin) -> BodyError {
     let mut drained = 0;
     while drained < DRAIN_BYTES
         && let Some(Ok(frame)) = body.frame().await
@@ -63,7 +63,7 @@ async fn oversize(mut body: Body) -> BodyError {
 }
 
 /// The whole body, without a copy when it comes in one piece, as it does from the API server.
-pub(super) async fn collect(mut body: Body, limit: usize) -> Result<Bytes, BodyError> {
+pub(super) async fn collect(mut body: impl HttpBody<Data = Bytes> + Unpin, limit: usize) -> Result<Bytes, BodyError> {
     if body.size_hint().lower() > limit as u64 {
         return Err(oversize(body).await);
     }

@@ -4,8 +4,8 @@ use axum::http::HeaderMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http_body_util::BodyExt as _;
+use hyper::service::Service as _;
 use serde_json::{Value, json};
-use tower::ServiceExt as _;
 
 use super::*;
 use crate::authn::{DnsNameError, StsError, StsOutage};
@@ -140,7 +140,7 @@ async fn send(state: State, method: &str, body: impl Into<Body>) -> Reply {
         .uri("/authenticate")
         .body(body.into())
         .expect("a request");
-    let response = router(state).oneshot(request).await.expect("infallible");
+    let response = service(state).call(request).await.expect("infallible");
     let (head, body) = response.into_parts();
     let bytes = body.collect().await.expect("a body").to_bytes();
     assert!(!head.headers.contains_key(header::RETRY_AFTER));
@@ -499,12 +499,12 @@ async fn legacy_codes_are_those_of_go() {
 async fn every_review_is_counted() {
     let state = failing(StsError::Unavailable(StsOutage::Connect));
     let audit = Arc::clone(&state.audit);
-    let router = router(state);
+    let service = service(state);
     for body in [body("v1", &token(), &[]), body("v1", "foreign", &[]), "{".to_owned()] {
         let request = Request::post("/authenticate")
             .body(Body::from(body))
             .expect("a request");
-        router.clone().oneshot(request).await.expect("infallible");
+        service.call(request).await.expect("infallible");
     }
     let text = audit.metrics().exposition();
     for labels in [
@@ -523,7 +523,7 @@ async fn every_review_is_counted() {
 async fn the_other_routes() {
     for (uri, status, text) in [("/healthz", 200, "ok"), ("/metrics", 200, "# EOF\n"), ("/", 404, "")] {
         let request = Request::get(uri).body(Body::empty()).expect("a request");
-        let response = router(state(None)).oneshot(request).await.expect("infallible");
+        let response = service(state(None)).call(request).await.expect("infallible");
         assert_eq!(response.status().as_u16(), status);
         assert!(
             response

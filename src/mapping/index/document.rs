@@ -244,12 +244,7 @@ fn write_difference(old: &[Mapping], new: &[Mapping], target: &mut Target<'_>) -
     for mapping in new {
         let before = find(old, mapping);
         if before.is_none_or(|before| !before.is_same(mapping)) {
-            replace_in_table(
-                target.table,
-                before,
-                Some(mapping.clone()),
-                target.touched,
-            );
+            replace_in_table(target.table, before, Some(mapping.clone()), target.touched);
             changed = true;
         }
     }

@@ -65,12 +65,7 @@ impl Objects {
             .cloned();
         let old_mapping = self.by_name.get(&name).and_then(|record| record.mapping.as_ref().ok());
         let changed = old_mapping.is_some() || new.is_ok();
-        replace_in_table(
-            table,
-            old_mapping,
-            new.as_ref().ok().cloned(),
-            touched,
-        );
+        replace_in_table(table, old_mapping, new.as_ref().ok().cloned(), touched);
         self.invalid += usize::from(new.is_err());
         let record = Record {
             mapping: new.map_err(Box::new),

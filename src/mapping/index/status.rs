@@ -114,10 +114,7 @@ impl Index {
 
 fn served_or_not(name: Arc<str>, stored: Stored, mapping: &Mapping, table: &MappingTable) -> Verdict {
     let key = mapping.subject_key();
-    let winner = table
-        .contenders(key)
-        .first()
-        .filter(|winner| !winner.is_same(mapping));
+    let winner = table.contenders(key).first().filter(|winner| !winner.is_same(mapping));
     let (state, message) = match winner {
         None => (
             VerdictState::Serving,

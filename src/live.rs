@@ -123,7 +123,7 @@ impl Writer {
             self.live.table.store(Arc::clone(&table));
             observer.published(&table);
         }
-        self.statuses.push(self.index.take_touched());
+        self.statuses.touched(&mut self.index);
         self.live.sources.store(Arc::new(self.index.sources().to_vec()));
         for notice in &notices {
             log(notice);

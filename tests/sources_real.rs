@@ -4,9 +4,14 @@
 #![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests")]
 
 use std::fs;
+use std::future::IntoFuture as _;
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, StatusCode};
+use axum::{Json, Router};
 use iam_authenticator::crd::yaml;
 use iam_authenticator::mapping::SourceId;
 use iam_authenticator::mapping::aws_auth::read_aws_auth;
@@ -15,6 +20,7 @@ use iam_authenticator::sources::config_map::Watched;
 use iam_authenticator::sources::{Connector, config_map, crd};
 use kit::builders::{Mappings, iam_identity_mapping};
 use kit::{ControlPlane, Options, UserAuth, require_parts};
+use serde_json::json;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -243,4 +249,50 @@ impl Line {
     async fn cut(&mut self) {
         self.tasks.shutdown().await;
     }
+}
+
+/// An API server that knows one bearer token at a time.
+async fn knows(token: Arc<Mutex<&'static str>>) -> SocketAddr {
+    let answer = async move |headers: HeaderMap| {
+        let wanted = format!("Bearer {}", token.lock().expect("not poisoned"));
+        let known = headers.get(AUTHORIZATION).is_some_and(|given| given.as_bytes() == wanted.as_bytes());
+        let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 401});
+        match known {
+            true => (StatusCode::OK, Json(json!({"major": "1", "minor": "36"}))),
+            false => (StatusCode::UNAUTHORIZED, Json(status)),
+        }
+    };
+    let tcp = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = tcp.local_addr().expect("an address");
+    tokio::spawn(axum::serve(tcp, Router::new().fallback(answer)).into_future());
+    address
+}
+
+#[tokio::test]
+async fn a_renewing_client_outlives_its_credentials() {
+    let token = Arc::new(Mutex::new("first"));
+    let address = knows(Arc::clone(&token)).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let kubeconfig = folder.path().join("kubeconfig");
+    let write = |token: &str| {
+        let text = json!({"apiVersion": "v1", "kind": "Config", "current-context": "c",
+            "clusters": [{"name": "c", "cluster": {"server": format!("http://{address}")}}],
+            "users": [{"name": "u", "user": {"token": token}}],
+            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}]});
+        fs::write(&kubeconfig, text.to_string()).expect("the kubeconfig is written");
+    };
+    write("first");
+    let client = Connector::new(Some(kubeconfig.clone()), None).renewing();
+    let started = Instant::now();
+    client.apiserver_version().await.expect("the first token is known");
+    *token.lock().expect("not poisoned") = "second";
+    write("second");
+    let renewed = loop {
+        match client.apiserver_version().await {
+            Ok(_) => break started.elapsed(),
+            Err(error) => assert!(started.elapsed() < Duration::from_secs(20), "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    };
+    assert!(renewed > Duration::from_secs(9), "not read again with each request: {renewed:?}");
 }

@@ -4,11 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::{Request, StatusCode};
+use kube::client::Body;
 use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 use thiserror::Error;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
+use tower::{BoxError, service_fn};
 
 use super::watch::WATCH;
 use crate::mapping::index::SourceFailure;
@@ -116,6 +119,25 @@ impl Connector {
             renewable: true,
         });
         Ok(client)
+    }
+
+    /// A client that outlives the credentials: whenever it does not get through, its next request goes out with what is
+    /// in the files by then.
+    pub fn renewing(&self) -> Client {
+        let connector = self.clone();
+        let send = service_fn(move |request: Request<Body>| {
+            let connector = connector.clone();
+            async move {
+                let client = connector.client().await?;
+                let answer = client.send(request).await;
+                let refused = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN];
+                if answer.as_ref().map_or(true, |answer| refused.contains(&answer.status())) {
+                    connector.failed().await;
+                }
+                answer.map_err(BoxError::from)
+            }
+        });
+        Client::new(send, "default")
     }
 
     /// Tells that the client does not get through: the next one who asks gets one that is made from the files as they

@@ -60,15 +60,12 @@ pub(super) fn controller(
 /// wins over an object is not known before, so its status would be written twice at every start.
 pub(super) async fn settled(connector: Connector, mut readiness: Receiver<Readiness>, patience: Duration) -> Client {
     // The sources say why there is no client.
-    let client = loop {
-        match connector.client().await {
-            Ok(client) => break client,
-            Err(_) => sleep(RETRY).await,
-        }
-    };
+    while connector.client().await.is_err() {
+        sleep(RETRY).await;
+    }
     // Time over, or nobody left to tell: either way it goes on.
     let _ = timeout(patience, readiness.wait_for(Readiness::is_ready)).await;
-    client
+    connector.renewing()
 }
 
 /// What the kernel calls this host: in a pod the pod's name, in one on the host's network the node's.

@@ -30,6 +30,7 @@ test: tools ## Run all tests, on the real parts where they can be had
 .PHONY: ci
 ci: fmt-check lint generated licences test ## Everything that a commit must pass
 	$(MAKE) --no-print-directory run RUN=once
+	$(MAKE) --no-print-directory test-skew
 
 .PHONY: fmt-check
 fmt-check: ## Check the format of the code

@@ -255,7 +255,9 @@ impl Line {
 async fn knows(token: Arc<Mutex<&'static str>>) -> SocketAddr {
     let answer = async move |headers: HeaderMap| {
         let wanted = format!("Bearer {}", token.lock().expect("not poisoned"));
-        let known = headers.get(AUTHORIZATION).is_some_and(|given| given.as_bytes() == wanted.as_bytes());
+        let known = headers
+            .get(AUTHORIZATION)
+            .is_some_and(|given| given.as_bytes() == wanted.as_bytes());
         let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 401});
         match known {
             true => (StatusCode::OK, Json(json!({"major": "1", "minor": "36"}))),
@@ -294,5 +296,8 @@ async fn a_renewing_client_outlives_its_credentials() {
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     };
-    assert!(renewed > Duration::from_secs(9), "not read again with each request: {renewed:?}");
+    assert!(
+        renewed > Duration::from_secs(9),
+        "not read again with each request: {renewed:?}"
+    );
 }

@@ -172,7 +172,10 @@ mod tests {
         names.push("a".into());
         names.push("b".into());
         let rest: Vec<_> = std::iter::from_fn(|| names.pop()).collect();
-        assert_eq!(rest.iter().map(|name| &**name).collect::<Vec<_>>(), ["c", "d", "a", "b"]);
+        assert_eq!(
+            rest.iter().map(|name| &**name).collect::<Vec<_>>(),
+            ["c", "d", "a", "b"]
+        );
         assert!(names.order.is_empty() && names.waiting.capacity() == 0);
     }
 }

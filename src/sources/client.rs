@@ -131,7 +131,10 @@ impl Connector {
                 let client = connector.client().await?;
                 let answer = client.send(request).await;
                 let refused = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN];
-                if answer.as_ref().map_or(true, |answer| refused.contains(&answer.status())) {
+                if answer
+                    .as_ref()
+                    .map_or(true, |answer| refused.contains(&answer.status()))
+                {
                     connector.failed().await;
                 }
                 answer.map_err(BoxError::from)

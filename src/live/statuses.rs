@@ -125,7 +125,9 @@ impl Statuses {
         let is_due = |name: &Arc<str>| index.verdict(name).is_some_and(|verdict| !verdict.is_stored());
         let (due, done): (Vec<_>, Vec<_>) = touched.into_iter().partition(is_due);
         let mut queue = self.queue.lock();
-        done.iter().for_each(|name| queue.remove(name));
+        for name in &done {
+            queue.remove(name);
+        }
         drop(queue);
         self.push(due);
     }

@@ -252,6 +252,7 @@ impl Line {
 }
 
 /// An API server that knows one bearer token at a time.
+#[expect(clippy::disallowed_methods, reason = "it ends with the test's runtime")]
 async fn knows(token: Arc<Mutex<&'static str>>) -> SocketAddr {
     let answer = async move |headers: HeaderMap| {
         let wanted = format!("Bearer {}", token.lock().expect("not poisoned"));
@@ -259,9 +260,10 @@ async fn knows(token: Arc<Mutex<&'static str>>) -> SocketAddr {
             .get(AUTHORIZATION)
             .is_some_and(|given| given.as_bytes() == wanted.as_bytes());
         let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 401});
-        match known {
-            true => (StatusCode::OK, Json(json!({"major": "1", "minor": "36"}))),
-            false => (StatusCode::UNAUTHORIZED, Json(status)),
+        if known {
+            (StatusCode::OK, Json(json!({"major": "1", "minor": "36"})))
+        } else {
+            (StatusCode::UNAUTHORIZED, Json(status))
         }
     };
     let tcp = TcpListener::bind("127.0.0.1:0").await.expect("a port");

@@ -16,7 +16,7 @@ help: ## List the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
 .PHONY: run
-run: tools ## Start a control plane on loopback, our server and the story of a first login (RUN=once ends after it)
+run: control-plane ## Start a control plane on loopback, our server and the story of a first login (RUN=once ends after it)
 	@echo "== the program and the playground"
 	@started=$$SECONDS; \
 	  $(CARGO) build --quiet --bin aws-iam-authenticator --example playground; \
@@ -53,14 +53,21 @@ generated: ## Check that the generated files are what the code says
 licences: ## Check licences and banned crates against deny.toml
 	$(CARGO) test --quiet --test dependencies
 
-.PHONY: tools
-tools: ## Build etcd, kube-apiserver and kubectl once (about five minutes), unless KUBEBUILDER_ASSETS names them
+.PHONY: control-plane
+control-plane: ## Build etcd, kube-apiserver and kubectl once (about five minutes), unless KUBEBUILDER_ASSETS names them
 ifneq ($(or $(HAVE_GO),$(KUBEBUILDER_ASSETS)),)
 	@echo "== the parts of a real control plane"
 	@tools/build.sh kubernetes
 else
 	@echo "== no Go toolchain and no KUBEBUILDER_ASSETS: going on without a control plane"
 	@if [[ -n "$${CI:-}" ]]; then echo "in CI every part must be there: install Go 1.26 or newer" >&2; exit 1; fi
+endif
+
+.PHONY: tools
+tools: control-plane ## The same, and helm and promtool, which the chart and its rules are checked with
+ifneq ($(HAVE_GO),)
+	@tools/build.sh helm
+	@tools/build.sh promtool
 endif
 
 .PHONY: test-skew
@@ -79,7 +86,7 @@ $(OHA):
 	$(CARGO) install --quiet --locked oha --version $(OHA_VERSION) --root $(TARGET)/tools/oha-$(OHA_VERSION)
 
 .PHONY: bench
-bench: tools peer $(OHA) ## Compare with the Go authenticator in one run, and time the hot path (PART=reviews for a part)
+bench: control-plane peer $(OHA) ## Compare with the Go authenticator in one run, and time the hot path (PART=reviews for a part)
 	$(CARGO) bench --bench lookup
 	OHA=$(OHA) $(CARGO) bench --bench side_by_side -- $(PART)
 

@@ -6,6 +6,7 @@
 //! | [`StsDouble`] | STS behind a CONNECT proxy, under its real names; checks signatures for real |
 //! | [`Principal`], [`TokenBuilder`] | who the double knows, and tokens signed by them |
 //! | [`Authenticator`] | the program (or its Go peer) as a process, and a client for its ports |
+//! | [`Helm`] | helm, for the chart |
 //! | [`eventually()`] | waits with a deadline that says what it waited for |
 //! | [`builders`] | `ConfigMap`s, custom resources, `TokenReview`s, AWS files |
 //!
@@ -29,6 +30,7 @@ pub mod authenticator;
 pub mod builders;
 pub mod control_plane;
 pub mod eventually;
+pub mod helm;
 pub mod parts;
 pub mod ports;
 pub mod principal;
@@ -45,7 +47,8 @@ pub use control_plane::kubeconfig::UserAuth;
 pub use control_plane::kubectl::{Kubectl, Output};
 pub use control_plane::{ControlPlane, Options};
 pub use eventually::{eventually, eventually_sync};
-pub use parts::{MissingParts, Parts, peer_binary, require_parts};
+pub use helm::Helm;
+pub use parts::{MissingParts, Parts, peer_binary, require_helm, require_parts, require_promtool};
 pub use principal::Principal;
 pub use sts_double::behaviour::{Behaviour, Connect};
 pub use sts_double::{Seen, StsDouble};

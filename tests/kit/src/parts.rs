@@ -1,4 +1,4 @@
-//! Where the real parts are: etcd, kube-apiserver, kubectl, and the Go peer.
+//! Where the real parts are: etcd, kube-apiserver, kubectl, the Go peer, and the tools that the chart is checked with.
 //!
 //! `KUBEBUILDER_ASSETS` wins when set; else the folder that `make tools` fills for the version pinned in `tools/`.
 
@@ -84,6 +84,38 @@ pub fn peer_binary() -> Result<PathBuf, MissingParts> {
         "{} is missing: run `make peer` (needs a Go toolchain)",
         path.display()
     )))
+}
+
+/// helm, for a test: `None`, after a line that says so, when it is missing.
+///
+/// # Panics
+/// With `CI=true` when it is missing.
+pub fn require_helm() -> Option<PathBuf> {
+    require_tool("helm", "helm.sh/helm/v4")
+}
+
+/// promtool, for a test: `None`, after a line that says so, when it is missing.
+///
+/// # Panics
+/// With `CI=true` when it is missing.
+pub fn require_promtool() -> Option<PathBuf> {
+    require_tool("promtool", "github.com/prometheus/prometheus")
+}
+
+fn require_tool(name: &str, module: &str) -> Option<PathBuf> {
+    let path = tools_folder()
+        .join(format!("{name}-{}", pinned(name, module)))
+        .join(name);
+    if path.is_file() {
+        return Some(path);
+    }
+    let missing = format!("{} is missing: run `make tools` (needs a Go toolchain)", path.display());
+    assert!(
+        !std::env::var("CI").is_ok_and(|ci| ci == "true"),
+        "CI needs the real tools: {missing}"
+    );
+    eprintln!("skipped: {missing}");
+    None
 }
 
 fn workspace() -> &'static Path {

@@ -2,13 +2,20 @@
 //!
 //! A command turns its arguments into a [`config::Low`], resolves that, and acts. Exit codes: 0, 1 for a failure, 2 for a usage error.
 
+mod add;
 mod args;
 mod aws;
+mod cluster;
+mod completion;
 mod crd;
+mod diff;
+mod examples;
 mod init;
+mod kubeconfig;
 mod output;
 mod server;
 mod token;
+mod verify;
 mod version;
 
 use std::path::PathBuf;
@@ -18,11 +25,11 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::config::{ConfigFile, FeatureGates, FileError, Low, Setting};
 use crate::lifecycle::{self, LogFormat, Verbosity};
-use output::{Failure, environment, print};
+use output::{Colours, Failure, environment, print};
 
 /// A tool to authenticate to Kubernetes using AWS IAM credentials
 #[derive(Debug, Parser)]
-#[command(name = "aws-iam-authenticator", version, max_term_width = 100)]
+#[command(name = "aws-iam-authenticator", version, max_term_width = 100, after_long_help = examples::ALL)]
 struct Cli {
     #[command(flatten)]
     global: GlobalArgs,
@@ -56,15 +63,37 @@ struct GlobalArgs {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the webhook server that the API server asks who a token belongs to
+    #[command(after_long_help = examples::SERVER)]
     Server(Box<server::ServerArgs>),
     /// Make certificate, private key and webhook kubeconfig before the server runs
+    #[command(after_long_help = examples::INIT)]
     Init(init::InitArgs),
     /// Print a token for Kubernetes, made of AWS credentials
+    #[command(after_long_help = examples::TOKEN)]
     Token(token::TokenArgs),
+    /// Say what a token holds, and ask STS whose it is
+    #[command(after_long_help = examples::VERIFY)]
+    Verify(verify::VerifyArgs),
+    /// Map one more IAM user or role, in the ConfigMap aws-auth or as an IAMIdentityMapping
+    #[command(after_long_help = examples::ADD)]
+    Add(Box<add::AddArgs>),
+    /// Print or write the kubeconfig with which a user logs in
+    #[command(after_long_help = examples::KUBECONFIG)]
+    Kubeconfig(Box<kubeconfig::KubeconfigArgs>),
+    /// Print a script that completes commands and flags in a shell
+    #[command(after_long_help = examples::COMPLETION)]
+    Completion(completion::CompletionArgs),
     /// Print the version of this build
+    #[command(after_long_help = examples::VERSION)]
     Version(version::VersionArgs),
     /// Print the definition of the custom resource IAMIdentityMapping, for kubectl apply -f -
+    #[command(after_long_help = examples::CRD)]
     Crd,
+}
+
+/// The tree of commands, for manual pages.
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Reads the command line and does what it says.
@@ -88,8 +117,12 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         None => print(&Cli::command().render_help().to_string()),
         Some(Command::Version(args)) => version::run(&args),
+        Some(Command::Completion(args)) => completion::run(&args),
         Some(Command::Crd) => crd::run(),
         Some(Command::Token(args)) => token::run(args, &global),
+        Some(Command::Add(args)) => add::run(*args, &global),
+        Some(Command::Kubeconfig(args)) => kubeconfig::run(*args, &global),
+        Some(Command::Verify(args)) => verify::run(args, &global),
         Some(Command::Init(args)) => init::run(args, &global),
         Some(Command::Server(args)) => server::run(*args, &global),
     }
@@ -143,7 +176,8 @@ impl GlobalArgs {
         } else {
             LogFormat::Text
         };
-        lifecycle::start_log(verbosity, format).map_err(Failure::failed)?;
+        let in_colour = Colours::of_stderr() == Colours::Ansi;
+        lifecycle::start_log(verbosity, format, in_colour).map_err(Failure::failed)?;
         if !matches!(self.log_format.as_str(), "json" | "text") {
             tracing::warn!(
                 "--log-format: {:?} is neither text nor json; it is text now",

@@ -13,7 +13,7 @@
 //! | layer | modules | may import | never |
 //! | --- | --- | --- | --- |
 //! | domain | [`arn`] [`partition`] [`identity`] [`token`] [`mapping`] [`authn`] | std, serde, thiserror, encodings, digests, a date type | kube, tokio, axum, hyper, tracing, environment, files, network, clock |
-//! | wire | [`crd`] [`token_review`] | domain, serde, schemars, kube's derive | clients, tokio, axum |
+//! | wire | [`crd`] [`token_review`] [`kubeconfig`] | domain, serde, schemars, kube's derive | clients, tokio, axum |
 //! | adapters | [`sts`] [`sources`] [`live`] | domain, wire, their one outside library, tokio, tracing | each other, surfaces, cli |
 //! | surfaces | [`webhook`] [`admin`] | domain, wire, the read handle of `live`, ports as generics | concrete adapters, the index, each other |
 //! | | [`controller`] | domain, wire, the statuses of `live`, metrics, kube | axum, hyper, the sources, other surfaces |
@@ -38,6 +38,7 @@ pub mod config;
 pub mod controller;
 pub mod crd;
 pub mod identity;
+pub mod kubeconfig;
 pub mod lifecycle;
 pub mod listener;
 pub mod live;

@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::io::IsTerminal as _;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -100,13 +99,11 @@ pub enum LogFormat {
 ///
 /// # Errors
 /// When the process logs already.
-pub fn start_log(verbosity: Verbosity, format: LogFormat) -> Result<(), TryInitError> {
+pub fn start_log(verbosity: Verbosity, format: LogFormat, in_colour: bool) -> Result<(), TryInitError> {
     let targets = verbosity.targets();
     let layer = match format {
         LogFormat::Text => {
-            let lines = fmt::layer()
-                .with_writer(io::stderr)
-                .with_ansi(io::stderr().is_terminal());
+            let lines = fmt::layer().with_writer(io::stderr).with_ansi(in_colour);
             lines.with_filter(targets).boxed()
         }
         LogFormat::Json => {

@@ -13,6 +13,7 @@ use thiserror::Error;
 use crate::partition::{HostError, StsEndpointPolicy};
 
 mod amz_date;
+pub mod inspect;
 pub mod mint;
 pub mod presigned;
 mod query;

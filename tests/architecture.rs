@@ -44,7 +44,7 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         name: "wire",
-        rooms: &["crd", "token_review"],
+        rooms: &["crd", "token_review", "kubeconfig"],
         may_know: DOMAIN,
         never: &[
             "kube::Client",

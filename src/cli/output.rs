@@ -1,7 +1,7 @@
 //! How a command reads its environment, prints, warns and fails: always through here.
 
 use std::fmt::Display;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal, Write as _};
 use std::process::ExitCode;
 
 use jiff::Timestamp;
@@ -30,6 +30,11 @@ impl Failure {
             code: 2,
             message: message.to_string(),
         }
+    }
+
+    /// Why.
+    pub(super) fn message(&self) -> &str {
+        &self.message
     }
 
     /// The same, for a server: why goes into the log, in the form that the log has.
@@ -78,6 +83,65 @@ pub(super) fn warn(message: impl Display) {
 fn to_stderr(kind: &str, message: impl Display) {
     // When stderr is closed there is nobody to tell.
     let _ = writeln!(io::stderr(), "{kind}: {message}");
+}
+
+/// Whether a stream gets colours.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Colours {
+    /// A file, a pipe, or somebody who wants none.
+    None,
+    /// A terminal.
+    Ansi,
+}
+
+impl Colours {
+    /// Colours for what goes to stdout.
+    pub(super) fn of_stdout() -> Self {
+        Self::of(&io::stdout())
+    }
+
+    /// Colours for what goes to stderr.
+    pub(super) fn of_stderr() -> Self {
+        Self::of(&io::stderr())
+    }
+
+    /// Only for a terminal that knows them, and never with `NO_COLOR` (<https://no-color.org>).
+    fn of(stream: &impl IsTerminal) -> Self {
+        let refused = environment("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let is_dumb = environment("TERM").is_some_and(|term| term == "dumb");
+        if stream.is_terminal() && !refused && !is_dumb {
+            Self::Ansi
+        } else {
+            Self::None
+        }
+    }
+
+    /// Headings.
+    pub(super) fn bold(self, text: &str) -> String {
+        self.paint("1", text)
+    }
+
+    /// What goes away.
+    pub(super) fn red(self, text: &str) -> String {
+        self.paint("31", text)
+    }
+
+    /// What is new.
+    pub(super) fn green(self, text: &str) -> String {
+        self.paint("32", text)
+    }
+
+    /// Places.
+    pub(super) fn cyan(self, text: &str) -> String {
+        self.paint("36", text)
+    }
+
+    fn paint(self, code: &str, text: &str) -> String {
+        match self {
+            Self::None => text.to_owned(),
+            Self::Ansi => format!("\u{1b}[{code}m{text}\u{1b}[0m"),
+        }
+    }
 }
 
 /// The value of an environment variable; `None` when it is not set or not a text.

@@ -1,6 +1,7 @@
 //! `mapRoles`, `mapUsers` and `mapAccounts` as people write them, in both dialects: the keys of the `aws-auth`
 //! ConfigMap, each a YAML document of its own, and the `server` section of `config.yaml`.
 
+pub mod edit;
 mod entry;
 
 use std::collections::BTreeMap;

@@ -1,4 +1,5 @@
-//! YAML (and so JSON) as a loose tree with line numbers, so that one bad entry can be told from its good neighbours.
+//! YAML (and so JSON) as a loose tree with line numbers, so that one bad entry can be told from its good neighbours; and
+//! texts as scalars of it.
 
 use std::fmt;
 
@@ -108,6 +109,23 @@ pub(crate) fn alias_limits() -> serde_saphyr::options::AliasLimits {
         max_total_replayed_events: ALIAS_EVENTS,
         max_replay_stack_depth: 8,
     }
+}
+
+/// A text as a plain scalar where every reader takes it for that text, else in quotes.
+pub(crate) fn scalar(text: &str) -> String {
+    const WORDS: [&str; 9] = ["true", "false", "yes", "no", "on", "off", "null", "y", "n"];
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_./@:+=,{}-".contains(&byte);
+    let plain = text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text.bytes().all(is_plain)
+        && !text.ends_with(':')
+        && !WORDS.iter().any(|word| text.eq_ignore_ascii_case(word));
+    if plain { text.to_owned() } else { quoted(text) }
+}
+
+/// A text in double quotes, which mean the same in JSON and YAML.
+pub(crate) fn quoted(text: &str) -> String {
+    // A string always serialises.
+    serde_json::to_string(text).unwrap_or_default()
 }
 
 fn line(line: impl TryInto<u32>) -> u32 {

@@ -93,6 +93,14 @@ impl<'a> Query<'a> {
     }
 }
 
+/// The parameters that can be read, whatever is wrong with the others: for telling what a token says, not for judging it.
+pub(super) fn lenient(raw: &str) -> impl Iterator<Item = (Parameter, Cow<'_, str>)> {
+    raw.split('&').filter_map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        Some((Parameter::from_name(&unescape(name).ok()?)?, unescape(value).ok()?))
+    })
+}
+
 /// Resolves `%XX`. Only visible ASCII may come out, because no parameter of ours holds anything else, and `+` and `;` may not stand
 /// there bare, because servers read them in different ways.
 fn unescape(text: &str) -> Result<Cow<'_, str>, TokenError> {

@@ -4,7 +4,6 @@
 
 mod add;
 mod args;
-mod aws;
 mod cluster;
 mod completion;
 mod crd;

@@ -193,6 +193,11 @@ impl Layer {
         }
     }
 
+    /// Whether the layer has the setting.
+    pub fn has(&self, setting: Setting) -> bool {
+        self.0.contains_key(&setting)
+    }
+
     fn put(&mut self, setting: Setting, values: Vec<String>, place: Place) {
         self.0.insert(setting, Given { values, place });
     }

@@ -14,7 +14,7 @@
 //! | --- | --- | --- | --- |
 //! | domain | [`arn`] [`partition`] [`identity`] [`token`] [`mapping`] [`authn`] | std, serde, thiserror, encodings, digests, a date type | kube, tokio, axum, hyper, tracing, environment, files, network, clock |
 //! | wire | [`crd`] [`token_review`] [`kubeconfig`] | domain, serde, schemars, kube's derive | clients, tokio, axum |
-//! | adapters | [`sts`] [`sources`] [`live`] | domain, wire, their one outside library, tokio, tracing | each other, surfaces, cli |
+//! | adapters | [`sts`] [`sources`] [`live`] [`credentials`] [`token_cache`] | domain, wire, their one outside library, tokio, tracing | each other, surfaces, cli |
 //! | surfaces | [`webhook`] [`admin`] | domain, wire, the read handle of `live`, ports as generics | concrete adapters, the index, each other |
 //! | | [`controller`] | domain, wire, the statuses of `live`, metrics, kube | axum, hyper, the sources, other surfaces |
 //! | process | [`config`] [`lifecycle`] [`listener`] [`metrics`] [`audit`] | std, clap, the metrics and tracing libraries, domain enums for labels | kube clients, surfaces |
@@ -37,6 +37,7 @@ pub mod cli;
 pub mod config;
 pub mod controller;
 pub mod crd;
+pub mod credentials;
 pub mod identity;
 pub mod kubeconfig;
 pub mod lifecycle;
@@ -48,5 +49,6 @@ pub mod partition;
 pub mod sources;
 pub mod sts;
 pub mod token;
+pub mod token_cache;
 pub mod token_review;
 pub mod webhook;

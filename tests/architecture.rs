@@ -63,6 +63,18 @@ const LAYERS: &[Layer] = &[
         never: &["kube", "k8s_openapi", "axum", "clap"],
     },
     Layer {
+        name: "credentials",
+        rooms: &["credentials"],
+        may_know: &["partition", "token"],
+        never: &["kube", "k8s_openapi", "axum", "clap", "hyper", "prometheus_client"],
+    },
+    Layer {
+        name: "token_cache",
+        rooms: &["token_cache"],
+        may_know: &[],
+        never: &["kube", "k8s_openapi", "axum", "clap", "tokio", "hyper", "std::net", "prometheus_client"],
+    },
+    Layer {
         name: "sources",
         rooms: &["sources"],
         may_know: &["arn", "mapping", "crd"],

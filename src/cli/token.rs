@@ -1,15 +1,20 @@
 //! `token`: what kubectl runs to log in.
 
+mod cache;
+mod exec_info;
+
 use clap::Args;
 use jiff::{SignedDuration, Timestamp};
-use serde_json::Value;
 
 use super::GlobalArgs;
-use super::aws::{self, AssumeRole, Signer, SignerRequest};
 use super::output::{Failure, environment, now, print, warn};
 use crate::config::{Low, Problems, Reader, Setting};
+use crate::credentials::{self, AssumeRole, Memory, SignerRequest};
 use crate::token::check_cluster_id;
-use crate::token::mint::{ExecApiVersion, exec_credential, mint};
+use crate::token::mint::{exec_credential, mint};
+use crate::token_cache::CachedToken;
+use cache::Cache;
+use exec_info::ExecInfo;
 
 /// STS accepts a token for 15 minutes; a minute is left for clocks that differ.
 const LIFETIME: SignedDuration = SignedDuration::from_mins(14);
@@ -35,7 +40,7 @@ pub(super) struct TokenArgs {
     /// Print the token alone
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     token_only: Option<String>,
-    /// Not supported yet: ignored with a warning
+    /// Keep the token until it ends and the credentials until they do, in files for you alone, and use what is kept there
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     cache: Option<String>,
 }
@@ -46,6 +51,7 @@ struct TokenConfig {
     cluster_id: String,
     signer: SignerRequest,
     token_only: bool,
+    cache: bool,
 }
 
 pub(super) fn run(args: TokenArgs, global: &GlobalArgs) -> Result<(), Failure> {
@@ -53,29 +59,45 @@ pub(super) fn run(args: TokenArgs, global: &GlobalArgs) -> Result<(), Failure> {
     global.gates()?;
     global.start_log(&low)?;
     args.put_into(&mut low);
+    let exec_info = ExecInfo::parse(environment("KUBERNETES_EXEC_INFO").as_deref());
+    exec_info.put_into(&mut low);
     let (config, warnings) = TokenConfig::resolve(&low)?;
     warnings.iter().for_each(warn);
     // Asked for before the network is: a version that we cannot speak makes all else pointless.
-    let version = exec_api_version(environment("KUBERNETES_EXEC_INFO").as_deref())?;
-    let signer = aws::signer(&config.cluster_id, config.signer)?;
-    let now = now();
-    let token = mint(
-        &signer.credentials,
-        &signer.host,
-        &signer.region,
-        &config.cluster_id,
-        now,
-    );
+    let version = exec_info.version()?;
+    let mut cache = config.cache.then(|| Cache::open(&config));
+    let kept = cache.as_mut().and_then(|cache| cache.token(now()));
+    let token = match kept {
+        Some(token) => token,
+        None => fresh(&config, cache.as_mut())?,
+    };
     if config.token_only {
-        print(&token)
+        print(&token.token)
     } else {
-        print(&exec_credential(version, &token, expiration(&signer, now)))
+        print(&exec_credential(version, &token.token, token.expiration))
     }
 }
 
-fn expiration(signer: &Signer, now: Timestamp) -> Timestamp {
+/// A new token, kept if there is a place for it.
+fn fresh(config: &TokenConfig, cache: Option<&mut Cache>) -> Result<CachedToken, Failure> {
+    let memory = cache.as_ref().and_then(|cache| cache.memory()).map(|memory| memory as &dyn Memory);
+    let signer = credentials::signer(&environment, &config.signer, memory, now()).map_err(Failure::failed)?;
+    // Read again: a person may have typed a code meanwhile.
+    let now = now();
+    let keys = &signer.found.credentials;
+    let token = CachedToken {
+        token: mint(keys, &signer.host, &signer.region, &config.cluster_id, now),
+        expiration: expiration(signer.found.expiry, now),
+    };
+    if let Some(cache) = cache {
+        cache.keep(&token, signer.found.expiry, now);
+    }
+    Ok(token)
+}
+
+fn expiration(expiry: Option<Timestamp>, now: Timestamp) -> Timestamp {
     let end = now.saturating_add(LIFETIME).unwrap_or(now);
-    signer.expiry.map_or(end, |expiry| expiry.min(end))
+    expiry.map_or(end, |expiry| expiry.min(end))
 }
 
 impl TokenArgs {
@@ -104,19 +126,18 @@ impl TokenConfig {
                 .map_err(|error| error.to_string())
         });
         if reader.given(Setting::ClusterId).is_none() {
-            reader.missing("the cluster ID is missing; give it with --cluster-id (-i), as the server has it");
+            reader.missing("the cluster ID is missing; give it with --cluster-id (-i), as the server has it, or as clusterID in the extension client.authentication.k8s.io/exec of the kubeconfig's cluster, with provideClusterInfo: true");
         }
         let role = Self::role(&mut reader);
         let region = reader.text(Setting::TokenRegion);
-        if reader.flag(Setting::Cache, false) {
-            reader.warn("--cache is not supported yet and has no effect");
-        }
+        let cache = reader.flag(Setting::Cache, false);
         let token_only = reader.flag(Setting::TokenOnly, false);
         let signer = SignerRequest { region, role };
         reader.finish(Self {
             cluster_id: cluster_id.unwrap_or_default(),
             signer,
             token_only,
+            cache,
         })
     }
 
@@ -137,20 +158,6 @@ impl TokenConfig {
     }
 }
 
-/// The version that kubectl asks for, by what it says of itself. As in Go, what is not an object with a version is ignored.
-fn exec_api_version(exec_info: Option<&str>) -> Result<ExecApiVersion, Failure> {
-    let info: Option<Value> = exec_info.and_then(|json| serde_json::from_str(json).ok());
-    let Some(version) = info.as_ref().and_then(|info| info.get("apiVersion")?.as_str()) else {
-        return Ok(ExecApiVersion::default());
-    };
-    ExecApiVersion::from_api_version(version).ok_or_else(|| {
-        Failure::failed(format!(
-            "KUBERNETES_EXEC_INFO asks for {version:?}, which is not known here; set apiVersion of the exec user in the kubeconfig to {}",
-            ExecApiVersion::V1.as_str()
-        ))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,18 +168,6 @@ mod tests {
             low.flags.flag(*setting, flag, Some((*value).to_owned()));
         }
         TokenConfig::resolve(&low)
-    }
-
-    #[test]
-    fn the_exec_info_decides_about_the_version() {
-        let version = |info: Option<&str>| exec_api_version(info).ok();
-        let ask =
-            |version| format!(r#"{{"kind":"ExecCredential","apiVersion":"client.authentication.k8s.io/{version}"}}"#);
-        assert_eq!(version(None), Some(ExecApiVersion::V1Beta1));
-        assert_eq!(version(Some("nonsense")), Some(ExecApiVersion::V1Beta1));
-        assert_eq!(version(Some(&ask("v1"))), Some(ExecApiVersion::V1));
-        assert_eq!(version(Some(&ask("v1alpha1"))), Some(ExecApiVersion::V1Alpha1));
-        assert_eq!(version(Some(&ask("v2"))), None);
     }
 
     #[test]
@@ -191,30 +186,18 @@ mod tests {
         let flags = [
             (Setting::ClusterId, "-i", "c"),
             (Setting::SessionName, "-s", "x"),
-            (Setting::Cache, "--cache", "true"),
         ];
         let (config, warnings) = resolve(&flags).unwrap();
         assert!(config.signer.role.is_none());
-        assert_eq!(warnings.len(), 1);
+        assert!(warnings.is_empty());
     }
 
     #[test]
     fn credentials_that_end_sooner_end_the_token() {
-        let now: Timestamp = "2026-11-24T02:00:00Z".parse().unwrap();
-        let mut signer = Signer {
-            credentials: crate::token::mint::SigningCredentials {
-                access_key_id: String::new(),
-                secret_access_key: String::new(),
-                session_token: None,
-            },
-            expiry: None,
-            host: String::new(),
-            region: String::new(),
-        };
-        assert_eq!(expiration(&signer, now).to_string(), "2026-11-24T02:14:00Z");
-        signer.expiry = Some("2026-11-24T02:03:00Z".parse().unwrap());
-        assert_eq!(expiration(&signer, now).to_string(), "2026-11-24T02:03:00Z");
-        signer.expiry = Some("2026-11-24T03:00:00Z".parse().unwrap());
-        assert_eq!(expiration(&signer, now).to_string(), "2026-11-24T02:14:00Z");
+        let at = |time: &str| format!("2026-11-24T{time}Z").parse::<Timestamp>().unwrap();
+        let now = at("02:00:00");
+        assert_eq!(expiration(None, now), at("02:14:00"));
+        assert_eq!(expiration(Some(at("02:03:00")), now), at("02:03:00"));
+        assert_eq!(expiration(Some(at("03:00:00")), now), at("02:14:00"));
     }
 }

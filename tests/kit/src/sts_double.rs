@@ -10,6 +10,7 @@ mod answer;
 mod assume;
 mod caller;
 mod serve;
+mod sso;
 mod state;
 mod verify;
 
@@ -106,6 +107,17 @@ impl StsDouble {
     /// From now on nobody may assume this role.
     pub fn deny_role(&self, role_arn: &str) {
         self.state().denied_roles.insert(role_arn.to_owned());
+    }
+
+    /// From now on this role is assumed with the code of this MFA device alone.
+    pub fn require_mfa(&self, role_arn: &str, serial: &str, code: &str) {
+        let wanted = (serial.to_owned(), code.to_owned());
+        self.state().mfa.insert(role_arn.to_owned(), wanted);
+    }
+
+    /// From now on this is the access token of somebody who is logged in to IAM Identity Center.
+    pub fn sso_session(&self, access_token: &str) {
+        self.state().sso_tokens.insert(access_token.to_owned());
     }
 
     /// What to do with every request from now on.

@@ -3,7 +3,7 @@
 use super::behaviour::Behaviour;
 use super::caller::Caller;
 use super::state::Shared;
-use super::{Seen, assume, verify};
+use super::{Seen, assume, sso, verify};
 use crate::principal::Principal;
 use crate::sts_double::verify::Query;
 use http::header::{CONTENT_TYPE, DATE, HeaderValue, LOCATION};
@@ -50,6 +50,10 @@ type Response = http::Response<Full<Bytes>>;
 
 /// `None` ends the connection.
 pub(super) async fn answer(seen: Seen, shared: &Shared) -> Option<Response> {
+    if seen.host.starts_with(sso::PORTAL) {
+        let (status, body) = sso::credentials(&seen, shared);
+        return Some(respond(status, HeaderValue::from_static("application/json"), body, shared));
+    }
     let query = Query::parse(&seen);
     let caller = Caller::of(&seen, &query);
     let behaviour = shared.state().admit(

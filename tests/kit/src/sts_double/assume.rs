@@ -21,6 +21,12 @@ pub(super) fn role(query: &Query, shared: &Shared) -> Result<String, Refusal> {
         let message = format!("User is not authorized to perform: sts:AssumeRole on resource: {arn}");
         return Err(Refusal::new(403, "AccessDenied", message));
     }
+    let wanted = shared.state().mfa.get(arn).cloned();
+    let given = query.get("SerialNumber").zip(query.get("TokenCode"));
+    if wanted.is_some_and(|(serial, code)| given != Some((&serial, &code))) {
+        let message = "MultiFactorAuthentication failed with invalid MFA one time pass code.";
+        return Err(Refusal::new(403, "AccessDenied", message));
+    }
     let who = Principal::assumed_role(account, name, session).partition(partition);
     let seconds = query
         .get("DurationSeconds")

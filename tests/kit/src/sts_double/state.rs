@@ -26,6 +26,10 @@ pub(super) struct State {
     pub(super) principals: HashMap<String, Arc<Principal>>,
     pub(super) expired: HashSet<String>,
     pub(super) denied_roles: HashSet<String>,
+    /// Roles with the MFA device and the code that they want.
+    pub(super) mfa: HashMap<String, (String, String)>,
+    /// The access tokens of IAM Identity Center sessions.
+    pub(super) sso_tokens: HashSet<String>,
     pub(super) behaviour: Behaviour,
     pub(super) behaviour_of_key: HashMap<String, Behaviour>,
     pub(super) behaviour_next: VecDeque<Behaviour>,

@@ -94,7 +94,7 @@ pub fn signer(
         .own_keys()
         .or_else(|| memory.and_then(Memory::recall).filter(Found::has_keys));
     match (known, &request.role) {
-        (Some(found), None) => sign_with(found, &settings, settings.region()),
+        (Some(found), None) => sign_with(found, &settings, &settings.region()),
         (known, role) => {
             // One thread: a handful of requests, one after the other.
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -123,14 +123,14 @@ async fn ask(
         }
     };
     let region = region.unwrap_or_else(|| settings.region());
-    let signer = sign_with(own, settings, region)?;
+    let signer = sign_with(own, settings, &region)?;
     let Some(role) = role else { return Ok(signer) };
     let found = role::requested(role, &signer, settings, &network, now).await?;
     Ok(Signer { found, ..signer })
 }
 
-fn sign_with(found: Found, settings: &Settings, region: String) -> Result<Signer, CredentialsError> {
-    let endpoint = settings.hosts.endpoint(&region)?;
+fn sign_with(found: Found, settings: &Settings, region: &str) -> Result<Signer, CredentialsError> {
+    let endpoint = settings.hosts.endpoint(region)?;
     Ok(Signer {
         found,
         host: endpoint.host,

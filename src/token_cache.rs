@@ -24,7 +24,7 @@ const MARGIN: SignedDuration = SignedDuration::from_mins(1);
 const STALE: SignedDuration = SignedDuration::from_hours(1);
 
 /// How long another invocation may take to make the token that we wait for: an MFA code has to be typed.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Why the cache is not used. None of this hinders the making of a token.
 #[derive(Debug, Error)]
@@ -33,7 +33,9 @@ pub enum CacheError {
     #[error("there is no place for it; set HOME or XDG_CACHE_HOME")]
     NoHome,
     /// The operating system refuses.
-    #[error("{path}: {reason}; correct that, or name another place with XDG_CACHE_HOME (AWS_IAM_AUTHENTICATOR_CACHE_FILE for credentials)")]
+    #[error(
+        "{path}: {reason}; correct that, or name another place with XDG_CACHE_HOME (AWS_IAM_AUTHENTICATOR_CACHE_FILE for credentials)"
+    )]
     Io {
         /// The file or folder.
         path: String,

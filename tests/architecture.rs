@@ -72,7 +72,16 @@ const LAYERS: &[Layer] = &[
         name: "token_cache",
         rooms: &["token_cache"],
         may_know: &[],
-        never: &["kube", "k8s_openapi", "axum", "clap", "tokio", "hyper", "std::net", "prometheus_client"],
+        never: &[
+            "kube",
+            "k8s_openapi",
+            "axum",
+            "clap",
+            "tokio",
+            "hyper",
+            "std::net",
+            "prometheus_client",
+        ],
     },
     Layer {
         name: "sources",

@@ -80,7 +80,10 @@ pub(super) fn run(args: TokenArgs, global: &GlobalArgs) -> Result<(), Failure> {
 
 /// A new token, kept if there is a place for it.
 fn fresh(config: &TokenConfig, cache: Option<&mut Cache>) -> Result<CachedToken, Failure> {
-    let memory = cache.as_ref().and_then(|cache| cache.memory()).map(|memory| memory as &dyn Memory);
+    let memory = cache
+        .as_ref()
+        .and_then(|cache| cache.memory())
+        .map(|memory| memory as &dyn Memory);
     let signer = credentials::signer(&environment, &config.signer, memory, now()).map_err(Failure::failed)?;
     // Read again: a person may have typed a code meanwhile.
     let now = now();
@@ -126,7 +129,7 @@ impl TokenConfig {
                 .map_err(|error| error.to_string())
         });
         if reader.given(Setting::ClusterId).is_none() {
-            reader.missing("the cluster ID is missing; give it with --cluster-id (-i), as the server has it, or as clusterID in the extension client.authentication.k8s.io/exec of the kubeconfig's cluster, with provideClusterInfo: true");
+            reader.missing("the cluster ID is missing; give it with --cluster-id (-i), as the server has it, or let the kubeconfig name it (provideClusterInfo: true)");
         }
         let role = Self::role(&mut reader);
         let region = reader.text(Setting::TokenRegion);
@@ -183,10 +186,7 @@ mod tests {
 
     #[test]
     fn session_options_without_a_role_are_ignored() {
-        let flags = [
-            (Setting::ClusterId, "-i", "c"),
-            (Setting::SessionName, "-s", "x"),
-        ];
+        let flags = [(Setting::ClusterId, "-i", "c"), (Setting::SessionName, "-s", "x")];
         let (config, warnings) = resolve(&flags).unwrap();
         assert!(config.signer.role.is_none());
         assert!(warnings.is_empty());

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use aws_config::ecs::EcsCredentialsProvider;
 use aws_config::environment::EnvironmentVariableCredentialsProvider;
+use aws_config::imds;
 use aws_config::imds::credentials::ImdsCredentialsProvider;
 use aws_config::imds::region::ImdsRegionProvider;
-use aws_config::imds;
 use aws_config::profile::ProfileFileCredentialsProvider;
 use aws_config::provider_config::ProviderConfig;
 use aws_config::web_identity_token::WebIdentityTokenCredentialsProvider;
@@ -71,10 +71,9 @@ async fn from_profile(settings: &Settings, network: &Network, config: &ProviderC
     };
     let base = match base {
         Base::Keys(found) => found,
-        Base::Profile(base) => profile(&base, config).await?.map_err(|reason| CredentialsError::Profile {
-            profile: base,
-            reason,
-        })?,
+        Base::Profile(base) => profile(&base, config)
+            .await?
+            .map_err(|reason| CredentialsError::Profile { profile: base, reason })?,
         Base::Source(source) => credential_source(name, &source, settings, config).await?,
     };
     role::walk(base, &steps, settings, network, now).await.map(Ok)
@@ -86,7 +85,11 @@ async fn profile(name: &str, config: &ProviderConfig) -> Outcome {
         .profile_name(name)
         .build();
     let advice = "correct the profile, or log in again with `aws sso login`";
-    outcome(&format!("the AWS profile {name:?}"), advice, provider.provide_credentials().await)
+    outcome(
+        &format!("the AWS profile {name:?}"),
+        advice,
+        provider.provide_credentials().await,
+    )
 }
 
 async fn credential_source(
@@ -102,7 +105,11 @@ async fn credential_source(
     let found = match source {
         "Environment" => {
             let provider = EnvironmentVariableCredentialsProvider::new();
-            outcome("the environment", "set AWS_ACCESS_KEY_ID", provider.provide_credentials().await)?
+            outcome(
+                "the environment",
+                "set AWS_ACCESS_KEY_ID",
+                provider.provide_credentials().await,
+            )?
         }
         "EcsContainer" => container(settings, config).await?,
         "Ec2InstanceMetadata" => instance(settings, config).await,

@@ -126,12 +126,18 @@ mod tests {
             endpoint(hosts, region)
         };
         assert_eq!(legacy(false, false, "eu-west-1"), "sts.amazonaws.com us-east-1");
-        assert_eq!(legacy(false, false, "eu-south-1"), "sts.eu-south-1.amazonaws.com eu-south-1");
+        assert_eq!(
+            legacy(false, false, "eu-south-1"),
+            "sts.eu-south-1.amazonaws.com eu-south-1"
+        );
         assert_eq!(
             legacy(false, false, "cn-north-1"),
             "sts.cn-north-1.amazonaws.com.cn cn-north-1"
         );
         assert_eq!(legacy(false, true, "eu-west-1"), "sts.eu-west-1.api.aws eu-west-1");
-        assert_eq!(legacy(true, false, "us-west-2"), "sts-fips.us-west-2.amazonaws.com us-west-2");
+        assert_eq!(
+            legacy(true, false, "us-west-2"),
+            "sts-fips.us-west-2.amazonaws.com us-west-2"
+        );
     }
 }

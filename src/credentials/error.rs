@@ -12,7 +12,9 @@ const MAX_REASON: usize = 400;
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum CredentialsError {
     /// `~/.aws/config` or `~/.aws/credentials` cannot be read.
-    #[error("cannot read the AWS profiles: {0}; correct the file, or name another with AWS_CONFIG_FILE or AWS_SHARED_CREDENTIALS_FILE")]
+    #[error(
+        "cannot read the AWS profiles: {0}; correct the file, or name another with AWS_CONFIG_FILE or AWS_SHARED_CREDENTIALS_FILE"
+    )]
     Profiles(String),
     /// `AWS_PROFILE` names none.
     #[error("there is no AWS profile {name:?}; {known}; set AWS_PROFILE to one of them, or unset it")]
@@ -49,7 +51,9 @@ pub enum CredentialsError {
         reason: String,
     },
     /// Everything was tried and nothing answered.
-    #[error("there are no AWS credentials (tried: {tried}); set AWS_PROFILE, set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or log in with `aws sso login`")]
+    #[error(
+        "there are no AWS credentials (tried: {tried}); set AWS_PROFILE, set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or log in with `aws sso login`"
+    )]
     NoneFound {
         /// What was tried, each with its outcome.
         tried: String,
@@ -75,7 +79,9 @@ pub enum CredentialsError {
         advice: String,
     },
     /// STS did not tell who we are.
-    #[error("cannot find out the current session name for --forward-session-name: {reason}; {advice}, or give --session-name instead")]
+    #[error(
+        "cannot find out the current session name for --forward-session-name: {reason}; {advice}, or give --session-name instead"
+    )]
     Identity {
         /// Why.
         reason: String,
@@ -83,7 +89,9 @@ pub enum CredentialsError {
         advice: String,
     },
     /// The code of an MFA device is needed and nobody gave it.
-    #[error("cannot ask for the code of the MFA device {serial}: {reason}; run `aws-iam-authenticator token --cache` with the same flags in a terminal first, or use a profile without mfa_serial")]
+    #[error(
+        "cannot ask for the code of the MFA device {serial}: {reason}; run `aws-iam-authenticator token --cache` with the same flags in a terminal first, or use a profile without mfa_serial"
+    )]
     Mfa {
         /// The device.
         serial: String,
@@ -121,7 +129,10 @@ pub(super) fn first_line(text: &str) -> String {
 fn shorten(text: &str) -> String {
     let end = text.char_indices().nth(MAX_REASON).map(|(at, _)| at);
     let kept = end.and_then(|end| text.get(..end)).unwrap_or(text);
-    kept.trim_end_matches(['.', ' ']).chars().filter(|c| !c.is_control()).collect()
+    kept.trim_end_matches(['.', ' '])
+        .chars()
+        .filter(|c| !c.is_control())
+        .collect()
 }
 
 #[cfg(test)]

@@ -33,9 +33,9 @@ impl Network {
         let http = Builder::new().build_with_connector_fn(move |settings, components| {
             let mut connector = Connector::builder().proxy_config(proxy.clone());
             connector.set_connector_settings(settings.cloned());
-            connector.set_sleep_impl(components.and_then(
-                aws_smithy_runtime_api::client::runtime_components::RuntimeComponents::sleep_impl,
-            ));
+            connector.set_sleep_impl(
+                components.and_then(aws_smithy_runtime_api::client::runtime_components::RuntimeComponents::sleep_impl),
+            );
             connector.tls_provider(tls::Provider::Rustls(CryptoMode::AwsLc)).build()
         });
         Ok(Self { http })

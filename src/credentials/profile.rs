@@ -121,7 +121,9 @@ fn walk(profiles: &ProfileSet, name: &str) -> Result<(Base, Vec<Step>), Credenti
             return Err(unknown(&name, profiles));
         };
         if steps.iter().any(|step| step.profile == name) {
-            return Err(failed("its source_profile leads back to itself; correct source_profile".to_owned()));
+            return Err(failed(
+                "its source_profile leads back to itself; correct source_profile".to_owned(),
+            ));
         }
         let own_keys = keys(profile).filter(|_| !steps.is_empty());
         let Some(step) = Step::of(profile).filter(|_| own_keys.is_none()) else {
@@ -131,11 +133,14 @@ fn walk(profiles: &ProfileSet, name: &str) -> Result<(Base, Vec<Step>), Credenti
         match (profile.get("source_profile"), profile.get("credential_source")) {
             (Some(source), None) if source == name => {
                 let keys = keys(profile).ok_or_else(|| {
-                    failed("it is its own source_profile and has no keys; add aws_access_key_id and aws_secret_access_key".to_owned())
+                    failed(
+                        "it is its own source_profile and has no keys; add aws_access_key_id and aws_secret_access_key"
+                            .to_owned(),
+                    )
                 })?;
                 break Base::Keys(keys);
             }
-            (Some(source), None) => name = source.to_owned(),
+            (Some(source), None) => source.clone_into(&mut name),
             (None, Some(source)) => break Base::Source(source.to_owned()),
             _ => {
                 return Err(failed(
@@ -186,7 +191,9 @@ mod tests {
 
     #[test]
     fn keys_beside_a_role_are_not_the_profiles_own() {
-        let profiles = parse(&format!("[profile a]\n{KEYS}[profile b]\n{KEYS}role_arn = r\nsource_profile = a\n"));
+        let profiles = parse(&format!(
+            "[profile a]\n{KEYS}[profile b]\n{KEYS}role_arn = r\nsource_profile = a\n"
+        ));
         let found = |name| profiles.get_profile(name).and_then(only_keys);
         assert_eq!(found("a").unwrap().credentials.access_key_id, "AKID");
         assert_eq!(found("b"), None);
@@ -217,7 +224,8 @@ mod tests {
         let base = |config: &str| mfa_chain(&parse(config), "a").map(|chain| chain.unwrap().0);
         let own = format!("[profile a]\nrole_arn = r\nmfa_serial = m\nsource_profile = a\n{KEYS}");
         assert!(matches!(base(&own), Ok(Base::Keys(_))));
-        let process = "[profile a]\nrole_arn = r\nmfa_serial = m\nsource_profile = b\n[profile b]\ncredential_process = x\n";
+        let process =
+            "[profile a]\nrole_arn = r\nmfa_serial = m\nsource_profile = b\n[profile b]\ncredential_process = x\n";
         assert_eq!(base(process), Ok(Base::Profile("b".to_owned())));
         let source = "[profile a]\nrole_arn = r\nmfa_serial = m\ncredential_source = Environment\n";
         assert_eq!(base(source), Ok(Base::Source("Environment".to_owned())));
@@ -229,7 +237,11 @@ mod tests {
         let circle = "[profile a]\nrole_arn = r\nmfa_serial = m\nsource_profile = b\n[profile b]\nrole_arn = r\nsource_profile = a\n";
         assert!(error(circle).contains("leads back to itself"));
         let gap = "[profile a]\nrole_arn = r\nmfa_serial = m\nsource_profile = gone\n";
-        assert!(error(gap).contains(r#"no AWS profile "gone"; there are a;"#), "{}", error(gap));
+        assert!(
+            error(gap).contains(r#"no AWS profile "gone"; there are a;"#),
+            "{}",
+            error(gap)
+        );
         let neither = "[profile a]\nrole_arn = r\nmfa_serial = m\n";
         assert!(error(neither).contains("one of source_profile and credential_source"));
     }

@@ -76,13 +76,13 @@ async fn assume(
         reason,
         advice,
     };
-    let answer = request.send().await.map_err(|error| failed(explain(&error, &own.host)))?;
-    let credentials = answer.credentials().ok_or_else(|| {
-        failed((
-            "STS answered without credentials".to_owned(),
-            "try again".to_owned(),
-        ))
-    })?;
+    let answer = request
+        .send()
+        .await
+        .map_err(|error| failed(explain(&error, &own.host)))?;
+    let credentials = answer
+        .credentials()
+        .ok_or_else(|| failed(("STS answered without credentials".to_owned(), "try again".to_owned())))?;
     Ok(Found {
         credentials: crate::token::mint::SigningCredentials {
             access_key_id: credentials.access_key_id().to_owned(),
@@ -104,12 +104,18 @@ async fn own_session_name(
         let (reason, advice) = explain(&error, &own.host);
         CredentialsError::Identity { reason, advice }
     })?;
-    let session = identity.user_id().and_then(|id| id.split_once(':')).map(|(_, name)| name);
+    let session = identity
+        .user_id()
+        .and_then(|id| id.split_once(':'))
+        .map(|(_, name)| name);
     Ok(session.filter(|name| !name.is_empty()).map(str::to_owned))
 }
 
 fn url(own: &Signer, settings: &Settings) -> String {
-    settings.sts_url.clone().unwrap_or_else(|| format!("https://{}", own.host))
+    settings
+        .sts_url
+        .clone()
+        .unwrap_or_else(|| format!("https://{}", own.host))
 }
 
 /// Why STS did not do it, and what to check.
@@ -128,7 +134,9 @@ where
 fn unreachable(host: &str) -> String {
     let advice = "check the network, HTTPS_PROXY and NO_PROXY";
     if host == "sts.amazonaws.com" {
-        format!("{advice}; this host has no IPv6: with IPv6 alone, set AWS_STS_REGIONAL_ENDPOINTS=regional, AWS_USE_DUALSTACK_ENDPOINT=true and a region")
+        format!(
+            "{advice}; this host has no IPv6: with IPv6 alone, set AWS_STS_REGIONAL_ENDPOINTS=regional, AWS_USE_DUALSTACK_ENDPOINT=true and a region"
+        )
     } else if host.ends_with(".amazonaws.com") {
         format!("{advice}; with IPv6 alone, set AWS_USE_DUALSTACK_ENDPOINT=true")
     } else {

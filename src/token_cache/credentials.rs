@@ -47,7 +47,9 @@ pub struct Entry {
 
 impl std::fmt::Debug for Entry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Entry").field("expires", &self.expires).finish_non_exhaustive()
+        f.debug_struct("Entry")
+            .field("expires", &self.expires)
+            .finish_non_exhaustive()
     }
 }
 
@@ -184,10 +186,12 @@ mod tests {
     fn keeps_the_entries_of_others_and_drops_ended_ones() {
         let path = file("go", GO);
         let ours = CredentialsFile::new(path.clone(), "other", "p", "");
-        ours.write(Entry::new("A", "s", "t", at("16:00:00")), at("14:00:00")).unwrap();
+        ours.write(Entry::new("A", "s", "t", at("16:00:00")), at("14:00:00"))
+            .unwrap();
         let go = CredentialsFile::new(path, "c", "default", "arn:aws:iam::1:role/r");
         assert!(go.read(at("14:00:00")).unwrap().is_some());
-        ours.write(Entry::new("A", "s", "t", at("17:00:00")), at("15:30:00")).unwrap();
+        ours.write(Entry::new("A", "s", "t", at("17:00:00")), at("15:30:00"))
+            .unwrap();
         assert!(go.read(at("14:00:00")).unwrap().is_none());
         assert!(ours.read(at("15:30:00")).unwrap().is_some());
     }
@@ -197,7 +201,8 @@ mod tests {
         let ours = CredentialsFile::new(file("bad", "clusters: [secret"), "c", "p", "");
         let told = ours.read(at("14:00:00")).unwrap_err().to_string();
         assert!(told.contains("written anew") && !told.contains("secret"), "{told}");
-        ours.write(Entry::new("A", "s", "t", at("16:00:00")), at("14:00:00")).unwrap();
+        ours.write(Entry::new("A", "s", "t", at("16:00:00")), at("14:00:00"))
+            .unwrap();
         assert!(ours.read(at("14:00:00")).unwrap().is_some());
     }
 
@@ -205,7 +210,9 @@ mod tests {
     fn files_that_others_may_read_are_refused() {
         let path = file("loose", GO);
         std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
-        let told = CredentialsFile::new(path, "c", "p", "").read(at("14:00:00")).unwrap_err();
+        let told = CredentialsFile::new(path, "c", "p", "")
+            .read(at("14:00:00"))
+            .unwrap_err();
         assert!(matches!(told, CacheError::NotOurs { .. }), "{told}");
     }
 }

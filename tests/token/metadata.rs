@@ -70,7 +70,9 @@ fn serve(tcp: &TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
     let mut authorization = None;
     for line in lines {
         let line = line?;
-        let Some((name, value)) = line.split_once(": ") else { break };
+        let Some((name, value)) = line.split_once(": ") else {
+            break;
+        };
         match name.to_ascii_lowercase().as_str() {
             "x-aws-ec2-metadata-token" => session = Some(value.to_owned()),
             "authorization" => authorization = Some(value.to_owned()),

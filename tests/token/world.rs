@@ -27,14 +27,12 @@ pub(crate) struct World {
 
 /// The keys of a profile.
 pub(crate) fn keys(who: &Principal) -> String {
-    let mut keys = format!(
-        "aws_access_key_id = {}\naws_secret_access_key = {}\n",
+    let session = who.session_token.as_ref();
+    let session = session.map_or_else(String::new, |token| format!("aws_session_token = {token}\n"));
+    format!(
+        "aws_access_key_id = {}\naws_secret_access_key = {}\n{session}",
         who.access_key_id, who.secret_access_key
-    );
-    if let Some(token) = &who.session_token {
-        keys += &format!("aws_session_token = {token}\n");
-    }
-    keys
+    )
 }
 
 fn token_of(output: &Output) -> String {
@@ -46,7 +44,9 @@ fn token_of(output: &Output) -> String {
 /// The STS host that a token names.
 pub(crate) fn host_of(output: &Output) -> String {
     let token = token_of(output);
-    let url = URL_SAFE_NO_PAD.decode(token.strip_prefix("k8s-aws-v1.").unwrap()).unwrap();
+    let url = URL_SAFE_NO_PAD
+        .decode(token.strip_prefix("k8s-aws-v1.").unwrap())
+        .unwrap();
     let url = String::from_utf8(url).unwrap();
     url.split('/').nth(2).unwrap().to_owned()
 }
@@ -95,7 +95,7 @@ impl World {
 
     /// What `aws sso login` leaves behind.
     pub(crate) fn sso_token(&self, session: &str, token: &str) {
-        let name: String = Sha1::digest(session).iter().map(|byte| format!("{byte:02x}")).collect();
+        let name = format!("{:x}", Sha1::digest(session));
         let text = format!(
             r#"{{"accessToken":"{token}","expiresAt":"2099-01-01T00:00:00Z","region":"us-east-1","startUrl":"https://corp.awsapps.com/start"}}"#
         );

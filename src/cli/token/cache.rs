@@ -52,7 +52,8 @@ impl Cache {
         let path = path.map(PathBuf::from).or_else(|| Some(folder?.credentials_path()));
         let profile = profile();
         let role = config.signer.role.as_ref().map_or("", |role| &role.arn);
-        let credentials = path.map(|path| KeptCredentials(CredentialsFile::new(path, &config.cluster_id, &profile, role)));
+        let credentials =
+            path.map(|path| KeptCredentials(CredentialsFile::new(path, &config.cluster_id, &profile, role)));
         Self { slot, credentials }
     }
 
@@ -97,7 +98,11 @@ impl Memory for KeptCredentials {
 }
 
 fn profile() -> String {
-    let first = |names: [&str; 2]| names.into_iter().find_map(|name| environment(name).filter(|value| !value.is_empty()));
+    let first = |names: [&str; 2]| {
+        names
+            .into_iter()
+            .find_map(|name| environment(name).filter(|value| !value.is_empty()))
+    };
     first(["AWS_PROFILE", "AWS_DEFAULT_PROFILE"]).unwrap_or_else(|| "default".to_owned())
 }
 
@@ -117,7 +122,10 @@ fn key(config: &TokenConfig) -> TokenKey {
     for name in DECIDING {
         key = key.with(name, environment(name).as_deref());
     }
-    for (variable, file) in [("AWS_CONFIG_FILE", "config"), ("AWS_SHARED_CREDENTIALS_FILE", "credentials")] {
+    for (variable, file) in [
+        ("AWS_CONFIG_FILE", "config"),
+        ("AWS_SHARED_CREDENTIALS_FILE", "credentials"),
+    ] {
         key = key.with(file, profiles_state(variable, file).as_deref());
     }
     key
@@ -126,7 +134,10 @@ fn key(config: &TokenConfig) -> TokenKey {
 /// When a file with profiles was last written: an edit of it asks for another token.
 fn profiles_state(variable: &str, name: &str) -> Option<String> {
     let in_home = || environment("HOME").map(|home| PathBuf::from(home).join(".aws").join(name));
-    let path = environment(variable).filter(|path| !path.is_empty()).map(PathBuf::from).or_else(in_home)?;
+    let path = environment(variable)
+        .filter(|path| !path.is_empty())
+        .map(PathBuf::from)
+        .or_else(in_home)?;
     let metadata = std::fs::metadata(path).ok()?;
     let written = Timestamp::try_from(metadata.modified().ok()?).ok()?;
     Some(format!("{} {}", written.as_nanosecond(), metadata.len()))

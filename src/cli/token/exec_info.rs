@@ -31,8 +31,13 @@ impl ExecInfo {
     /// With `provideClusterInfo: true`, `clusterID` in the extension `client.authentication.k8s.io/exec` of the kubeconfig's cluster:
     /// one user entry then serves many clusters. A flag or an environment variable of ours goes before it.
     pub(super) fn put_into(&self, low: &mut Low) {
-        let id = self.0.as_ref().and_then(|info| info.pointer("/spec/cluster/config/clusterID"));
-        let is_open = [&low.flags, &low.environment].iter().all(|layer| !layer.has(Setting::ClusterId));
+        let id = self
+            .0
+            .as_ref()
+            .and_then(|info| info.pointer("/spec/cluster/config/clusterID"));
+        let is_open = [&low.flags, &low.environment]
+            .iter()
+            .all(|layer| !layer.has(Setting::ClusterId));
         if let Some(id) = id.and_then(Value::as_str).filter(|_| is_open) {
             low.environment
                 .environment(Setting::ClusterId, "KUBERNETES_EXEC_INFO", Some(id.to_owned()));

@@ -52,7 +52,12 @@ type Response = http::Response<Full<Bytes>>;
 pub(super) async fn answer(seen: Seen, shared: &Shared) -> Option<Response> {
     if seen.host.starts_with(sso::PORTAL) {
         let (status, body) = sso::credentials(&seen, shared);
-        return Some(respond(status, HeaderValue::from_static("application/json"), body, shared));
+        return Some(respond(
+            status,
+            HeaderValue::from_static("application/json"),
+            body,
+            shared,
+        ));
     }
     let query = Query::parse(&seen);
     let caller = Caller::of(&seen, &query);

@@ -28,7 +28,7 @@ test: tools ## Run all tests, on the real parts where they can be had
 	$(CARGO) test --workspace --no-fail-fast
 
 .PHONY: ci
-ci: fmt-check lint generated licences test ## Everything that a commit must pass
+ci: fmt-check lint generated licences image test ## Everything that a commit must pass
 	$(MAKE) --no-print-directory run RUN=once
 	$(MAKE) --no-print-directory test-skew
 
@@ -75,9 +75,21 @@ test-skew: ## Run the tests of the real API server on the oldest Kubernetes that
 	assets=$$(tools/build.sh oldest); \
 	  CI=true KUBEBUILDER_ASSETS=$$assets $(CARGO) test --no-fail-fast --test seed --test live_update --test crd_schema --test status --test sources_real
 
+.PHONY: image
+image: ## Build the OCI image and its bill of materials into target/image (needs buildah; TARGETARCH=arm64 for another processor)
+	@tools/image.sh
+
+.PHONY: book
+book: ## Build the documentation as a book into target/book (builds mdbook once)
+	@$(MDBOOK) --version >/dev/null 2>&1 || $(CARGO) install --quiet --locked mdbook --version $(MDBOOK_VERSION) --no-default-features --root $(dir $(MDBOOK))..
+	$(MDBOOK) build
+
 .PHONY: peer
 peer: ## Build the Go authenticator, for `make bench`
 	@tools/build.sh peer
+
+MDBOOK_VERSION := 0.5.4
+MDBOOK := $(abspath $(TARGET)/tools/mdbook-$(MDBOOK_VERSION)/bin/mdbook)
 
 # The load generator, built once a version.
 OHA_VERSION := 1.16.0

@@ -28,7 +28,7 @@ test: tools ## Run all tests, on the real parts where they can be had
 	$(CARGO) test --workspace --no-fail-fast
 
 .PHONY: ci
-ci: fmt-check lint generated licences image test ## Everything that a commit must pass
+ci: fmt-check lint generated licences actionlint image test ## Everything that a commit must pass
 	$(MAKE) --no-print-directory run RUN=once
 	$(MAKE) --no-print-directory test-skew
 
@@ -52,6 +52,15 @@ generated: ## Check that the generated files are what the code says
 .PHONY: licences
 licences: ## Check licences and banned crates against deny.toml
 	$(CARGO) test --quiet --test dependencies
+
+.PHONY: actionlint
+actionlint: ## Check the workflows of .github
+ifneq ($(HAVE_GO),)
+	@$$(tools/build.sh actionlint)
+else
+	@echo "== no Go toolchain: the workflows are not checked"
+	@if [[ -n "$${CI:-}" ]]; then echo "in CI every part must be there: install Go 1.26 or newer" >&2; exit 1; fi
+endif
 
 .PHONY: control-plane
 control-plane: ## Build etcd, kube-apiserver and kubectl once (about five minutes), unless KUBEBUILDER_ASSETS names them

@@ -5,6 +5,7 @@
 #   tools/build.sh peer         the Go aws-iam-authenticator  -> target/tools/peer-<version>/
 #   tools/build.sh helm         helm                          -> target/tools/helm-<version>/
 #   tools/build.sh promtool     promtool                      -> target/tools/promtool-<version>/
+#   tools/build.sh actionlint   actionlint                    -> target/tools/actionlint-<version>/; prints its path
 # A part that is already there is kept: the version is in the folder's name. A part built halfway never gets its final name.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -71,6 +72,13 @@ promtool)
   build promtool "$target/promtool-$version" promtool github.com/prometheus/prometheus/cmd/promtool \
     "-X github.com/prometheus/common/version.Version=$version" remove_all_sd
   ;;
+actionlint)
+  need_go
+  version=$(pinned actionlint github.com/rhysd/actionlint)
+  build actionlint "$target/actionlint-$version" actionlint github.com/rhysd/actionlint/cmd/actionlint \
+    "-X github.com/rhysd/actionlint.version=${version#v}" >&2
+  echo "$target/actionlint-$version/actionlint"
+  ;;
 *)
-  sed -n '2,8s/^# //p' "$0"; exit 2 ;;
+  sed -n '2,9s/^# //p' "$0"; exit 2 ;;
 esac

@@ -48,6 +48,7 @@ pub enum Setting {
     DynamicBackendModePath,
     HealthAddress,
     HealthPort,
+    ReusePort,
     ServerRegion,
     AllowedRegions,
     IdentityCacheTtl,
@@ -71,7 +72,7 @@ pub enum Setting {
 
 impl Setting {
     /// Each setting with its key in the configuration file.
-    const KEYS: [(Self, &'static str); 41] = [
+    const KEYS: [(Self, &'static str); 42] = [
         (Self::ClusterId, "clusterID"),
         (Self::LogVerbosity, "log-verbosity"),
         (Self::Partition, "server.partition"),
@@ -94,6 +95,7 @@ impl Setting {
         (Self::DynamicBackendModePath, "server.dynamicBackendModePath"),
         (Self::HealthAddress, "server.healthAddress"),
         (Self::HealthPort, "server.healthPort"),
+        (Self::ReusePort, "server.reusePort"),
         (Self::ServerRegion, "server.region"),
         (Self::AllowedRegions, "server.allowedRegions"),
         (Self::IdentityCacheTtl, "server.identityCacheTTL"),

@@ -1,10 +1,14 @@
-//! The accept loop of both listeners: TLS or plain, every phase bounded, drained at the end.
+//! The accept loop of every port: TLS or plain, every phase bounded, drained at the end.
 //!
 //! Surfaces hand in a service for each peer; who listens where is decided in `cli`.
+//!
+//! With a socket that is shared with a successor (`--reuse-port`) the end has an order: first nobody new may begin a connection
+//! here, then whoever had begun one is let in, then the socket is closed, and only then connections are told to end. So whoever is
+//! told finds the successor alone. What the kernel leaves open: a TCP handshake that takes longer than [`Handover::settle`] is reset.
 
 use std::convert::Infallible;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,21 +16,23 @@ use axum::Router;
 use axum::response::Response;
 use hyper::Request;
 use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
 use hyper::service::Service;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulConnection;
 use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
-use tokio::io::{AsyncRead, AsyncWrite};
+use rustls::pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use crate::metrics::Metrics;
+use connection::{Connection, Server};
+pub use socket::{Bound, Listening, bind, is_taken};
+
+mod connection;
+mod socket;
 
 /// The bounds of one listener.
 #[derive(Clone, Copy, Debug)]
@@ -87,20 +93,36 @@ impl Limits {
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LAST_PAUSE: Duration = Duration::from_secs(1);
 
-/// Listens on an address, or on all of them: IPv6 and IPv4, or IPv4 alone where there is no IPv6.
-///
-/// # Errors
-/// When the address cannot be had.
-pub async fn bind(address: Option<IpAddr>, port: u16) -> io::Result<TcpListener> {
-    match address {
-        Some(address) => TcpListener::bind((address, port)).await,
-        None => match TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).await {
-            Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
-                TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await
-            }
-            bound => bound,
-        },
+/// How a socket that is shared with a successor is given up.
+#[derive(Clone, Copy, Debug)]
+pub struct Handover {
+    /// From the moment nobody new may begin a connection until the socket is closed: the round trip of the farthest API server.
+    pub settle: Duration,
+    /// How long a TLS handshake may go on after that.
+    pub handshake: Duration,
+    /// How long an idle HTTP/1.1 connection is kept, so that its next answer can say `Connection: close`.
+    pub idle: Duration,
+}
+
+impl Default for Handover {
+    fn default() -> Self {
+        Self {
+            settle: Duration::from_millis(300),
+            handshake: Duration::from_secs(2),
+            idle: Duration::from_secs(5),
+        }
     }
+}
+
+/// Who is at the other end.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// His address.
+    pub address: SocketAddr,
+    /// The address of ours that he connected to, if the system told.
+    pub local: Option<SocketAddr>,
+    /// The certificates that he has the key of, his own first, as far as TLS asked for any. Nobody has vouched for them yet.
+    pub certificates: Vec<CertificateDer<'static>>,
 }
 
 /// What answers the requests of one connection, and always has an answer.
@@ -114,10 +136,10 @@ impl<S> Answer for S where
 {
 }
 
-/// A bound socket and how it is served.
+/// A listening socket and how it is served.
 pub struct Listener {
-    /// The bound socket.
-    pub tcp: TcpListener,
+    /// The socket.
+    pub socket: Listening,
     /// HTTPS with HTTP/1.1 or HTTP/2, as ALPN has it; without, plain HTTP/1.1.
     pub tls: Option<Arc<ServerConfig>>,
     /// The bounds.
@@ -128,51 +150,90 @@ pub struct Listener {
 
 impl Listener {
     /// Serves until `shutdown` is cancelled; returns when the last request is answered, or cut off after the drain time.
-    pub async fn serve<A: Answer>(self, service_for: impl Fn(SocketAddr) -> A, shutdown: CancellationToken) {
-        let Self {
-            tcp,
-            tls,
-            limits,
-            metrics,
-        } = self;
+    pub async fn serve<A: Answer>(
+        self,
+        service_for: impl Fn(Peer) -> A + Send + Sync + 'static,
+        shutdown: CancellationToken,
+    ) {
+        let Listening { tcp, shared } = self.socket;
         let server = Arc::new(Server {
-            tls: tls.map(TlsAcceptor::from),
-            limits,
-            shutdown,
+            tls: self.tls.map(TlsAcceptor::from),
+            limits: self.limits,
+            handover: shared.then(Handover::default),
+            service_for,
+            ending: CancellationToken::new(),
         });
-        let places = Arc::new(Semaphore::new(limits.connections));
         let tasks = TaskTracker::new();
-        let mut pause = FIRST_PAUSE;
-        while let Some(place) = server
-            .unless_shut_down(Arc::clone(&places).acquire_owned())
-            .await
-            .and_then(Result::ok)
-        {
-            let Some(accepted) = server.unless_shut_down(tcp.accept()).await else {
-                break;
+        let mut door = Door {
+            places: Arc::new(Semaphore::new(self.limits.connections)),
+            metrics: self.metrics,
+            pause: FIRST_PAUSE,
+        };
+        // Not a stray task: the tracker waits for it and the token ends it.
+        let let_in = |(stream, peer, connection)| {
+            tasks.spawn(Arc::clone(&server).run(stream, peer, connection));
+        };
+        let while_open = async {
+            loop {
+                let_in(door.next(&tcp).await);
+            }
+        };
+        shutdown.run_until_cancelled(while_open).await;
+        if let Some(handover) = &server.handover {
+            if let Err(error) = socket::let_nobody_begin(&tcp) {
+                warn!(%error, "connections that begin in this moment may be lost: the port cannot be given up gently");
+            }
+            let until_settled = async {
+                loop {
+                    let_in(door.next(&tcp).await);
+                }
             };
-            match accepted {
-                Ok((stream, peer)) => {
-                    pause = FIRST_PAUSE;
-                    let connection = Connection::open(place, Arc::clone(&metrics));
-                    // Not a stray task: the tracker waits for it and the token ends it.
-                    tasks.spawn(Arc::clone(&server).run(stream, service_for(peer), connection));
+            // Its end is the end of the time.
+            let _ = tokio::time::timeout(handover.settle, until_settled).await;
+        }
+        // The port is free from here on: a successor can bind it, or has it alone.
+        drop(tcp);
+        server.ending.cancel();
+        tasks.close();
+        tasks.wait().await;
+    }
+}
+
+/// Lets connections in, one after the other.
+struct Door {
+    places: Arc<Semaphore>,
+    metrics: Arc<Metrics>,
+    pause: Duration,
+}
+
+impl Door {
+    async fn next(&mut self, tcp: &TcpListener) -> (TcpStream, Peer, Connection) {
+        loop {
+            // Nobody closes it.
+            let Ok(place) = Arc::clone(&self.places).acquire_owned().await else {
+                continue;
+            };
+            match tcp.accept().await {
+                Ok((stream, address)) => {
+                    self.pause = FIRST_PAUSE;
+                    let peer = Peer {
+                        address,
+                        local: stream.local_addr().ok(),
+                        certificates: Vec::new(),
+                    };
+                    return (stream, peer, Connection::open(place, Arc::clone(&self.metrics)));
                 }
                 Err(error) if is_of_one_connection(&error) => {
                     debug!(%error, "a connection broke before it was accepted");
                 }
                 Err(error) => {
                     warn!(%error, "no connection can be accepted");
-                    metrics.accept_failed();
-                    server.unless_shut_down(tokio::time::sleep(pause)).await;
-                    pause = (pause * 2).min(LAST_PAUSE);
+                    self.metrics.accept_failed();
+                    tokio::time::sleep(self.pause).await;
+                    self.pause = (self.pause * 2).min(LAST_PAUSE);
                 }
             }
         }
-        // The port is free from here on: a successor can bind it.
-        drop(tcp);
-        tasks.close();
-        tasks.wait().await;
     }
 }
 
@@ -183,112 +244,6 @@ fn is_of_one_connection(error: &io::Error) -> bool {
         error.kind(),
         ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted
     )
-}
-
-/// Holds the place of a connection as long as it lasts.
-struct Connection {
-    #[expect(dead_code, reason = "held, not read: dropping it lets the next connection in")]
-    place: OwnedSemaphorePermit,
-    metrics: Arc<Metrics>,
-}
-
-impl Connection {
-    fn open(place: OwnedSemaphorePermit, metrics: Arc<Metrics>) -> Self {
-        metrics.connection_opened();
-        Self { place, metrics }
-    }
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.metrics.connection_closed();
-    }
-}
-
-struct Server {
-    tls: Option<TlsAcceptor>,
-    limits: Limits,
-    shutdown: CancellationToken,
-}
-
-impl Server {
-    async fn unless_shut_down<F: Future>(&self, future: F) -> Option<F::Output> {
-        tokio::select! {
-            biased;
-            () = self.shutdown.cancelled() => None,
-            output = future => Some(output),
-        }
-    }
-
-    async fn run(self: Arc<Self>, stream: TcpStream, service: impl Answer, connection: Connection) {
-        // Replies are one small write each: waiting to fill a packet costs 40 ms. Without it we are slow, not wrong.
-        let _ = stream.set_nodelay(true);
-        let Some(tls) = &self.tls else {
-            return self.http1(stream, service).await;
-        };
-        let handshake = tokio::time::timeout(self.limits.handshake, tls.accept(stream));
-        match self.unless_shut_down(handshake).await {
-            // HTTP/2 only where ALPN says so: nothing is guessed from the first bytes, which a slow peer could withhold.
-            Some(Ok(Ok(stream))) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
-                self.http2(stream, service).await;
-            }
-            Some(Ok(Ok(stream))) => self.http1(stream, service).await,
-            Some(Ok(Err(error))) => {
-                debug!(%error, "TLS handshake failed");
-                connection.metrics.handshake_failed();
-            }
-            Some(Err(_)) => connection.metrics.handshake_failed(),
-            None => {}
-        }
-    }
-
-    async fn http1<I: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&self, stream: I, service: impl Answer) {
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(self.limits.header_read)
-            .max_header_size(self.limits.header_bytes)
-            // Not less than a head, and enough for a body of the usual size in one read.
-            .max_buf_size(2 * self.limits.header_bytes)
-            .serve_connection(TokioIo::new(stream), service);
-        self.drive(connection).await;
-    }
-
-    async fn http2<I: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&self, stream: I, service: impl Answer) {
-        // Floods of reset streams end the connection: hyper's own bounds (20 pending, 1024 of our own making) are kept.
-        let connection = http2::Builder::new(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(self.limits.streams)
-            .max_header_list_size(u32::try_from(self.limits.header_bytes).unwrap_or(u32::MAX))
-            .keep_alive_interval(self.limits.ping_every)
-            .keep_alive_timeout(self.limits.ping_timeout)
-            // A body fits a stream's window, so that it comes without a round trip; all of them together do not.
-            .initial_stream_window_size(64 * 1024)
-            .initial_connection_window_size(1024 * 1024)
-            // The largest reply is /metrics, some 50 KiB.
-            .max_send_buf_size(64 * 1024)
-            .serve_connection(TokioIo::new(stream), service);
-        self.drive(connection).await;
-    }
-
-    /// Runs a connection to its end: when we shut down, or it is too old, it finishes what it has (HTTP/2 says GOAWAY) in the drain
-    /// time.
-    async fn drive<C: GracefulConnection<Error = hyper::Error>>(&self, connection: C) {
-        let mut connection = std::pin::pin!(connection);
-        let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = self.told_to_end() => {
-                connection.as_mut().graceful_shutdown();
-                tokio::time::timeout(self.limits.drain, connection).await.unwrap_or(Ok(()))
-            }
-        };
-        if let Err(error) = ended {
-            debug!(%error, "a connection broke");
-        }
-    }
-
-    async fn told_to_end(&self) {
-        self.unless_shut_down(tokio::time::sleep(self.limits.age)).await;
-    }
 }
 
 /// A router as what answers.

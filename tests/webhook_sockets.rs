@@ -28,7 +28,7 @@ use iam_authenticator::admin::{self, AdminState, Readiness, View};
 use iam_authenticator::audit::Audit;
 use iam_authenticator::authn::{DnsNameError, GetCallerIdentity, PrivateDnsNames, StsError};
 use iam_authenticator::identity::Identity;
-use iam_authenticator::listener::{Answer, Limits, Listener, answer};
+use iam_authenticator::listener::{Answer, Limits, Listener, Peer, answer};
 use iam_authenticator::live::LiveTable;
 use iam_authenticator::mapping::SourceId;
 use iam_authenticator::mapping::aws_auth::read_config_file;
@@ -175,7 +175,7 @@ impl Served {
         let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = tcp.local_addr().unwrap();
         let listener = Listener {
-            tcp,
+            socket: tcp.into(),
             tls: Some(tls),
             limits,
             metrics: Arc::clone(&metrics),
@@ -531,13 +531,13 @@ async fn the_health_port_by_the_same_listener() {
         ..Limits::probes()
     };
     let listener = Listener {
-        tcp,
+        socket: tcp.into(),
         tls: None,
         limits,
         metrics: metrics(),
     };
     let shutdown = CancellationToken::new();
-    let router_for = move |peer| match View::of(peer) {
+    let router_for = move |peer: Peer| match View::of(peer.address) {
         View::Probes => answer(probes.clone()),
         View::Everything => answer(everything.clone()),
     };

@@ -7,12 +7,11 @@ mod args;
 mod control;
 mod ports;
 mod report;
+mod turn;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rustls::crypto::aws_lc_rs;
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -23,7 +22,7 @@ use crate::admin::{self, AdminState, Readiness, View};
 use crate::audit::Audit;
 use crate::config::{Bind, ServerConfig};
 use crate::lifecycle::{Signals, Supervisor, server_runtime};
-use crate::listener::{self, Limits, Listener, answer};
+use crate::listener::{self, Bound, Limits, Listener, Listening, Peer, answer};
 use crate::live::{self, LiveTable};
 use crate::mapping::SourceId;
 use crate::mapping::aws_auth::{read_aws_auth, read_config_file, read_config_map};
@@ -39,8 +38,12 @@ pub(super) use args::ServerArgs;
 use control::{controller, settled};
 use ports::{NoDnsNames, SharedSts};
 use report::{ClusterIds, Reporter};
+use turn::Turn;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What the log calls the port of the webhook.
+const HTTPS: &str = "https";
 
 /// The `ConfigMap`s that are watched, and their namespace.
 const NAMESPACE: &str = "kube-system";
@@ -70,8 +73,8 @@ async fn serve(config: &ServerConfig) -> Result<(), Failure> {
     let mut supervisor = Supervisor::new();
 
     let tls = certificate(&mut supervisor, config, &metrics)?;
-    let https = bind(&config.webhook.bind, "--address and --port").await?;
-    let health = bind(&config.health, "--health-address and --health-port").await?;
+    let https = bind(&config.webhook.bind, config, "--address and --port")?;
+    let health = bind(&config.health, config, "--health-address and --health-port")?;
 
     let policy = Arc::new(config.policy.clone());
     let (writer, table, updates) = live::writer(Index::new(&config.backend_modes, Arc::clone(&policy)));
@@ -103,8 +106,9 @@ async fn serve(config: &ServerConfig) -> Result<(), Failure> {
         )),
         now,
     };
-    spawn_webhook(&mut supervisor, webhook, https, tls, &metrics);
-    spawn_health(&mut supervisor, readiness.clone(), health, &metrics);
+    spawn_health(&mut supervisor, readiness.clone(), health, &metrics)?;
+    let turn = Turn::new(config, readiness.clone());
+    spawn_webhook(&mut supervisor, webhook, https, tls, &metrics, turn)?;
     hint(&config.webhook.generate_kubeconfig);
 
     let connector = Connector::new(config.api_server.kubeconfig.clone(), config.api_server.master.clone());
@@ -146,15 +150,30 @@ fn certificate(
     Ok(tls)
 }
 
-async fn bind(at: &Bind, flags: &str) -> Result<TcpListener, Failure> {
-    let bound = listener::bind(at.address, at.port).await;
-    bound.map_err(|error| {
+fn bind(at: &Bind, config: &ServerConfig, flags: &str) -> Result<Bound, Failure> {
+    listener::bind(at.address, at.port, config.reuse_port).map_err(|error| {
         let address = at.address.map_or_else(|| "all addresses".to_owned(), |address| address.to_string());
+        let shared = if config.reuse_port {
+            " (it can be shared only if that process has --reuse-port too and runs as the same user)"
+        } else {
+            ""
+        };
         Failure::failed(format!(
-            "cannot listen on port {} of {address}: {error}; stop what listens there, or choose another place with {flags}",
+            "cannot listen on port {} of {address}: {error}; stop what listens there{shared}, or choose another place with {flags}",
             at.port
         ))
     })
+}
+
+fn listen(bound: Bound, protocol: &str) -> Result<Listening, String> {
+    let listening = bound
+        .listen()
+        .map_err(|error| format!("cannot listen ({protocol}): {error}; stop what listens there"))?;
+    match listening.local_addr() {
+        Ok(address) => tracing::info!("listening on {address} ({protocol})"),
+        Err(error) => tracing::warn!(%error, "listening on an address that cannot be told ({protocol})"),
+    }
+    Ok(listening)
 }
 
 fn sts(config: &ServerConfig, metrics: &Arc<Metrics>) -> Result<Sts, Failure> {
@@ -177,29 +196,46 @@ fn expose(config: &ServerConfig, metrics: &Metrics, table: &LiveTable, sts: &Arc
 fn spawn_webhook(
     supervisor: &mut Supervisor,
     state: WebhookState<SharedSts, NoDnsNames>,
-    tcp: TcpListener,
+    bound: Bound,
     tls: Arc<rustls::ServerConfig>,
     metrics: &Arc<Metrics>,
-) {
-    log_listening("https", &tcp);
+    turn: Option<Turn>,
+) -> Result<(), Failure> {
     let service = webhook::service(state);
-    let listener = Listener {
-        tcp,
-        tls: Some(tls),
-        limits: Limits::default(),
-        metrics: Arc::clone(metrics),
+    let metrics = Arc::clone(metrics);
+    let serve = move |socket, shutdown| {
+        let listener = Listener {
+            socket,
+            tls: Some(tls),
+            limits: Limits::default(),
+            metrics,
+        };
+        listener.serve(move |_| service.clone(), shutdown)
     };
-    let serve = listener.serve(move |_| service.clone(), supervisor.cancel_token());
-    supervisor.spawn("webhook", serve);
+    let shutdown = supervisor.cancel_token();
+    let Some(turn) = turn else {
+        supervisor.spawn(
+            "webhook",
+            serve(listen(bound, HTTPS).map_err(Failure::failed)?, shutdown),
+        );
+        return Ok(());
+    };
+    supervisor.spawn_fallible("webhook", async move {
+        if shutdown.run_until_cancelled(turn.wait()).await.is_some() {
+            serve(listen(bound, HTTPS)?, shutdown).await;
+        }
+        Ok::<(), String>(())
+    });
+    Ok(())
 }
 
 fn spawn_health(
     supervisor: &mut Supervisor,
     readiness: watch::Receiver<Readiness>,
-    tcp: TcpListener,
+    bound: Bound,
     metrics: &Arc<Metrics>,
-) {
-    log_listening("http, for probes and metrics", &tcp);
+) -> Result<(), Failure> {
+    let socket = listen(bound, "http, for probes and metrics").map_err(Failure::failed)?;
     let state = AdminState {
         readiness,
         metrics: Arc::clone(metrics),
@@ -209,23 +245,17 @@ fn spawn_health(
         admin::router(state, View::Everything),
     );
     let listener = Listener {
-        tcp,
+        socket,
         tls: None,
         limits: Limits::probes(),
         metrics: Arc::clone(metrics),
     };
-    let view = move |peer: SocketAddr| match View::of(peer) {
+    let view = move |peer: Peer| match View::of(peer.address) {
         View::Probes => answer(probes.clone()),
         View::Everything => answer(everything.clone()),
     };
     supervisor.spawn("health", listener.serve(view, supervisor.cancel_token()));
-}
-
-fn log_listening(protocol: &str, tcp: &TcpListener) {
-    match tcp.local_addr() {
-        Ok(address) => tracing::info!("listening on {address} ({protocol})"),
-        Err(error) => tracing::warn!(%error, "listening on an address that cannot be told ({protocol})"),
-    }
+    Ok(())
 }
 
 /// Each source is a task of its own: none waits for another.

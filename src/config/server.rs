@@ -89,6 +89,7 @@ pub struct WebhookFiles {
 
 /// Everything that `server` is told.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub struct ServerConfig {
     /// `None` when the watched `ConfigMap` is to give it.
     pub cluster_id: Option<String>,
@@ -108,6 +109,8 @@ pub struct ServerConfig {
     pub kubeconfig_pregenerated: bool,
     /// The plain-HTTP listener of probes and metrics.
     pub health: Bind,
+    /// Whether both ports are shared with a successor.
+    pub reuse_port: bool,
     /// The API server.
     pub api_server: ApiServer,
     /// Who writes status and Events; `None` lets every replica.
@@ -181,6 +184,7 @@ impl ServerConfig {
                 address: reader.parsed(Setting::HealthAddress, None, value::address),
                 port: reader.parsed(Setting::HealthPort, DEFAULT_HEALTH_PORT, value::port),
             },
+            reuse_port: reader.flag(Setting::ReusePort, false),
             api_server: api_server(&mut reader),
             lease: lease(&mut reader),
             identity_cache_ttl: reader.parsed(Setting::IdentityCacheTtl, DEFAULT_IDENTITY_CACHE_TTL, value::duration),

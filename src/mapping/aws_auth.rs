@@ -204,7 +204,7 @@ pub const TOP_SETTINGS: [&str; 12] = [
 ];
 
 /// Settings beside the mappings, in the section `server`.
-pub const SERVER_SETTINGS: [&str; 33] = [
+pub const SERVER_SETTINGS: [&str; 34] = [
     "address",
     "allowSystemUsernames",
     "allowedRegions",
@@ -234,6 +234,7 @@ pub const SERVER_SETTINGS: [&str; 33] = [
     "privilegedGroupsFrom",
     "region",
     "reservedPrefixConfig",
+    "reusePort",
     "scrubbedAccounts",
     "sourceARN",
     "sourceSyncTimeout",

@@ -25,6 +25,7 @@ pub struct Authenticator {
     peer: bool,
     port: u16,
     health_port: u16,
+    state: PathBuf,
     folder: TempDir,
 }
 
@@ -172,12 +173,12 @@ impl Authenticator {
 
     /// The kubeconfig that it generates for the API server's webhook.
     pub fn webhook_kubeconfig(&self) -> PathBuf {
-        self.folder.path().join("kubeconfig.yaml")
+        self.state.join("kubeconfig.yaml")
     }
 
     /// Its state folder, which is also its home.
     pub fn state_dir(&self) -> &Path {
-        self.folder.path()
+        &self.state
     }
 
     /// The CA of its serving certificate.
@@ -225,7 +226,7 @@ impl Authenticator {
     }
 
     fn try_read(&self, name: &str) -> io::Result<String> {
-        std::fs::read_to_string(self.folder.path().join(name))
+        std::fs::read_to_string(self.state.join(name))
     }
 
     fn try_web(&self) -> io::Result<Web> {

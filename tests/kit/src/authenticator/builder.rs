@@ -24,6 +24,15 @@ pub struct AuthenticatorBuilder {
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
     wrapper: Vec<OsString>,
+    beside: Option<Place>,
+}
+
+/// Where another one runs.
+#[derive(Debug, Clone)]
+struct Place {
+    port: u16,
+    health_port: u16,
+    state: PathBuf,
 }
 
 impl AuthenticatorBuilder {
@@ -38,6 +47,7 @@ impl AuthenticatorBuilder {
             args: Vec::new(),
             env: Vec::new(),
             wrapper: Vec::new(),
+            beside: None,
         }
     }
 
@@ -105,12 +115,30 @@ impl AuthenticatorBuilder {
         self
     }
 
+    /// On the ports and with the state of another one, which must outlive it; only its log is its own.
+    #[must_use]
+    pub fn beside(mut self, other: &Authenticator) -> Self {
+        self.beside = Some(Place {
+            port: other.port,
+            health_port: other.health_port,
+            state: other.state_dir().to_owned(),
+        });
+        self
+    }
+
     /// Starts `server` and returns at once.
     pub fn start(self) -> Authenticator {
         let folder = TempDir::with_prefix("iam-authenticator-").expect("a temporary folder");
-        let port = free_port();
-        let health_port = if self.peer { PEER_HEALTH_PORT } else { free_port() };
-        let command = self.command(folder.path(), port, health_port);
+        let Place {
+            port,
+            health_port,
+            state,
+        } = self.beside.clone().unwrap_or_else(|| Place {
+            port: free_port(),
+            health_port: if self.peer { PEER_HEALTH_PORT } else { free_port() },
+            state: folder.path().to_owned(),
+        });
+        let command = self.command(&state, port, health_port);
         let process = Mutex::new(None);
         let authenticator = Authenticator {
             command: Mutex::new(command),
@@ -118,6 +146,7 @@ impl AuthenticatorBuilder {
             peer: self.peer,
             port,
             health_port,
+            state,
             folder,
         };
         authenticator.launch();

@@ -40,14 +40,22 @@ fmt-check: ## Check the format of the code
 lint: ## Clippy, warnings denied
 	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
 
+# What `make generate` writes.
+CRD := crds/iamidentitymappings.yaml
+CHART := charts/aws-iam-authenticator
+
 .PHONY: generate
-generate: ## Write the generated files
-	$(CARGO) run --quiet --bin aws-iam-authenticator -- crd > crds/.new && mv crds/.new crds/iamidentitymappings.yaml
+generate: ## Write the generated files: the definition, the chart's copy of it, and the chart's README
+	$(CARGO) run --quiet --bin aws-iam-authenticator -- crd > crds/.new && mv crds/.new $(CRD)
+	cp $(CRD) $(CHART)/files/
+	tools/chart-readme.sh > $(CHART)/.new && mv $(CHART)/.new $(CHART)/README.md
 
 .PHONY: generated
 generated: ## Check that the generated files are what the code says
-	@$(CARGO) run --quiet --bin aws-iam-authenticator -- crd | diff -u crds/iamidentitymappings.yaml - \
-	  || { echo "crds/ is out of date: run 'make generate' and commit the result" >&2; exit 1; }
+	@out_of_date() { echo "$$1 is out of date: run 'make generate' and commit the result" >&2; exit 1; }; \
+	  $(CARGO) run --quiet --bin aws-iam-authenticator -- crd | diff -u $(CRD) - || out_of_date $(CRD); \
+	  diff -u $(CRD) $(CHART)/files/iamidentitymappings.yaml || out_of_date $(CHART)/files; \
+	  tools/chart-readme.sh | diff -u $(CHART)/README.md - || out_of_date $(CHART)/README.md
 
 .PHONY: licences
 licences: ## Check licences and banned crates against deny.toml

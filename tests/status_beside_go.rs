@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use cluster::{Cluster, MAPPINGS, arn, mapping, metric, ready, username};
 use iam_authenticator::crd::yaml;
-use kit::{Authenticator, eventually, peer_binary, require_parts};
+use kit::{Authenticator, eventually, peer_binary, require_parts, required};
 use serde_json::Value;
 use tokio::time::sleep;
 
@@ -30,10 +30,7 @@ const SOON: Duration = Duration::from_secs(15);
 #[tokio::test(flavor = "multi_thread")]
 async fn they_do_not_fight_for_ever() {
     let Some(parts) = require_parts() else { return };
-    let program = match peer_binary() {
-        Ok(program) => program,
-        Err(missing) => return eprintln!("skipped: {missing}"),
-    };
+    let Some(program) = required(peer_binary()) else { return };
     let cluster = Cluster::started(parts).await;
     cluster.define(&yaml()).await;
     let admin = cluster.plane.kubeconfig();

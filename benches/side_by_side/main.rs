@@ -25,6 +25,7 @@ mod memory;
 mod os;
 mod report;
 mod reviews;
+mod token;
 
 use kit::peer_binary;
 use report::Report;
@@ -55,6 +56,9 @@ fn main() {
     os::pin(std::process::id(), LOAD_CORE);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let mut report = Report::default();
+    if is_wanted("token") {
+        token::measure(&programs, &mut report);
+    }
     runtime.block_on(async {
         if is_wanted("reviews") {
             reviews::measure(&programs, &mut report).await;

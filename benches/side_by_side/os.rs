@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// Ticks a second in `/proc/<pid>/stat`: fixed by the interface, whatever the kernel's own clock.
-const TICKS: u32 = 100;
+pub(crate) const TICKS: u32 = 100;
 const SAMPLE_EVERY: Duration = Duration::from_millis(2);
 
 /// Moves a process with all its threads to one core.

@@ -59,16 +59,35 @@ impl Parts {
 /// # Panics
 /// With `CI=true` a missing part is a failure: there nothing may be skipped silently.
 pub fn require_parts() -> Option<Parts> {
-    match Parts::find() {
-        Ok(parts) => Some(parts),
-        Err(missing) if std::env::var("CI").is_ok_and(|ci| ci == "true") => {
-            panic!("CI needs the real parts: {missing}")
-        }
+    required(Parts::find())
+}
+
+/// The same for any other part.
+pub fn required<T>(part: Result<T, MissingParts>) -> Option<T> {
+    match part {
+        Ok(part) => Some(part),
+        Err(missing) if std::env::var("CI").is_ok_and(|ci| ci == "true") => panic!("CI needs all parts: {missing}"),
         Err(missing) => {
             eprintln!("skipped: {missing}");
             None
         }
     }
+}
+
+/// The AWS CLI that `make awscli` installs: a maker of tokens that is not ours.
+pub fn aws_cli() -> Result<PathBuf, MissingParts> {
+    let requirements = workspace().join("tools/awscli/requirements.txt");
+    let text =
+        std::fs::read_to_string(&requirements).unwrap_or_else(|error| panic!("{}: {error}", requirements.display()));
+    let version = text.trim().trim_start_matches("awscli==");
+    let path = tools_folder().join(format!("awscli-{version}")).join("bin/aws");
+    if path.is_file() {
+        return Ok(path);
+    }
+    Err(MissingParts(format!(
+        "{} is missing: run `make awscli` (needs Python 3 with venv)",
+        path.display()
+    )))
 }
 
 /// The Go authenticator that `make peer` builds.

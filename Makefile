@@ -28,7 +28,7 @@ test: tools ## Run all tests, on the real parts where they can be had
 	$(CARGO) test --workspace --no-fail-fast
 
 .PHONY: ci
-ci: fmt-check lint generated licences actionlint image test ## Everything that a commit must pass
+ci: fmt-check lint generated licences actionlint image peer awscli test ## Everything that a commit must pass
 	$(MAKE) --no-print-directory run RUN=once
 	$(MAKE) --no-print-directory test-skew
 
@@ -102,8 +102,12 @@ book: ## Build the documentation as a book into target/book (builds mdbook once)
 	$(MDBOOK) build
 
 .PHONY: peer
-peer: ## Build the Go authenticator, for `make bench`
+peer: ## Build the Go authenticator, to compare with and to exchange tokens with
 	@tools/build.sh peer
+
+.PHONY: awscli
+awscli: ## Install the AWS CLI, another maker of tokens
+	@tools/build.sh awscli
 
 MDBOOK_VERSION := 0.5.4
 MDBOOK := $(abspath $(TARGET)/tools/mdbook-$(MDBOOK_VERSION)/bin/mdbook)

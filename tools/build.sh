@@ -6,6 +6,7 @@
 #   tools/build.sh helm         helm                          -> target/tools/helm-<version>/
 #   tools/build.sh promtool     promtool                      -> target/tools/promtool-<version>/
 #   tools/build.sh actionlint   actionlint                    -> target/tools/actionlint-<version>/; prints its path
+#   tools/build.sh awscli       the AWS CLI, from PyPI        -> target/tools/awscli-<version>/
 # A part that is already there is kept: the version is in the folder's name. A part built halfway never gets its final name.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -79,6 +80,21 @@ actionlint)
     "-X github.com/rhysd/actionlint.version=${version#v}" >&2
   echo "$target/actionlint-$version/actionlint"
   ;;
+awscli)
+  version=$(sed -n 's/^awscli==//p' awscli/requirements.txt)
+  out="$target/awscli-$version"
+  if [[ -x $out/bin/aws ]]; then exit 0; fi
+  if ! python3 -c 'import venv, ensurepip' 2>/dev/null; then
+    echo "tools/build.sh: no Python 3 with venv on PATH. Install python3 and python3-venv." >&2
+    exit 3
+  fi
+  started=$SECONDS
+  printf '  %-22s installing from PyPI ...\n' aws
+  # The paths of a virtual environment are fixed when it is made; one made halfway has no aws yet.
+  rm -rf "$out" && python3 -m venv "$out"
+  "$out/bin/pip" install --quiet --disable-pip-version-check --requirement awscli/requirements.txt
+  printf '  %-22s installed in %d s\n' aws $((SECONDS - started))
+  ;;
 *)
-  sed -n '2,9s/^# //p' "$0"; exit 2 ;;
+  sed -n '2,10s/^# //p' "$0"; exit 2 ;;
 esac

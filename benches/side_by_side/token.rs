@@ -73,7 +73,7 @@ fn round(program: &Path, environment: &Environment, args: &[&str], taken: &mut T
     for _ in 0..RUNS_IN_A_ROUND {
         run(program, environment, args, taken);
     }
-    let cpu = (cpu_of_children() - before) / RUNS_IN_A_ROUND;
+    let cpu = cpu_of_children().saturating_sub(before) / RUNS_IN_A_ROUND;
     taken.cpu.push(cpu.as_secs_f64() * 1e3);
 }
 

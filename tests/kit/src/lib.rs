@@ -48,7 +48,7 @@ pub use control_plane::kubectl::{Kubectl, Output};
 pub use control_plane::{ControlPlane, Options};
 pub use eventually::{eventually, eventually_sync};
 pub use helm::Helm;
-pub use parts::{MissingParts, Parts, peer_binary, require_helm, require_parts, require_promtool};
+pub use parts::{MissingParts, Parts, aws_cli, peer_binary, require_helm, require_parts, require_promtool, required};
 pub use principal::Principal;
 pub use sts_double::behaviour::{Behaviour, Connect};
 pub use sts_double::{Seen, StsDouble};

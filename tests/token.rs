@@ -51,7 +51,11 @@ async fn a_process_gives_credentials() {
     ));
     world.config(&format!("[default]\ncredential_process = {script}\n"));
     let output = world.run(&[], &[]);
-    assert_eq!(world.sts.connects(), 0, "nobody but the process was asked");
+    assert_eq!(
+        world.sts.connects() + world.metadata.calls() as u64,
+        0,
+        "nobody but the process was asked"
+    );
     assert_eq!(world.whose(&output).await, "admin:from-process");
 
     world.script("echo no such user >&2; exit 3\n");
@@ -110,14 +114,9 @@ async fn the_metadata_service_of_an_instance() {
         .sts
         .add(Principal::assumed_role(ACCOUNT, "Admin", "i-0123456789abcdef0"));
     world.metadata.serve_instance(&node, "eu-central-1");
-    let endpoint = world.metadata.url("");
-    let environment = [
-        ("AWS_EC2_METADATA_DISABLED", "false"),
-        ("AWS_EC2_METADATA_SERVICE_ENDPOINT", endpoint.as_str()),
-    ];
-    assert_eq!(world.login(&environment, &[]).await, "admin:i-0123456789abcdef0");
+    assert_eq!(world.login(&[], &[]).await, "admin:i-0123456789abcdef0");
     // Nobody named a region, and the instance knows its own.
-    let output = world.run_without_region(&environment);
+    let output = world.run_without_region(&[]);
     assert_eq!(host_of(&output), "sts.eu-central-1.amazonaws.com");
 }
 
@@ -127,13 +126,7 @@ async fn nothing_answers() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", silent.local_addr().unwrap());
     let started = Instant::now();
-    let error = world.refused(
-        &[
-            ("AWS_EC2_METADATA_DISABLED", "false"),
-            ("AWS_EC2_METADATA_SERVICE_ENDPOINT", &endpoint),
-        ],
-        &[],
-    );
+    let error = world.refused(&[("AWS_EC2_METADATA_SERVICE_ENDPOINT", &endpoint)], &[]);
     // It is 1.5 s of ours; the rest is what a busy machine may take.
     assert!(started.elapsed() < Duration::from_secs(6), "{:?}", started.elapsed());
     for part in [
@@ -147,6 +140,9 @@ async fn nothing_answers() {
         assert!(error.contains(part), "{part}: {error}");
     }
     assert_eq!(error.lines().count(), 1, "{error}");
+    let switched_off = world.refused(&[("AWS_EC2_METADATA_DISABLED", "true")], &[]);
+    assert!(switched_off.contains("switched off"), "{switched_off}");
+    assert_eq!(world.metadata.calls(), 0);
 }
 
 #[tokio::test]

@@ -47,7 +47,8 @@ build() {
   echo "$out/build/$rust/image/aws-iam-authenticator"
 }
 
-binary=${BINARY:-$(build)}
+binary=${BINARY:-}
+if [[ -z $binary ]]; then binary=$(build); fi
 rm -rf "${out:?}/$arch"
 root=$out/$arch/context/linux/$arch
 mkdir -p "$root/etc/ssl/certs"

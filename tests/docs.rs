@@ -231,3 +231,22 @@ async fn every_page_can_be_walked_through() {
         Scenario::walk(page, parts.clone(), &rights).await;
     }
 }
+
+#[test]
+fn each_alert_has_a_section() {
+    // One per alert of the chart, and no section for an alert that is gone.
+    let path = root().join("charts/aws-iam-authenticator/files/alerts.yaml");
+    let Ok(rules) = std::fs::read_to_string(&path) else {
+        panic!("{} is missing", path.display())
+    };
+    let alerts = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: "));
+    let alerts: BTreeSet<_> = alerts.collect();
+    let page = std::fs::read_to_string(root().join("docs/operating.md")).unwrap();
+    let sections = page.lines().filter_map(|line| line.strip_prefix("### "));
+    let sections: BTreeSet<_> = sections.filter(|name| name.starts_with("IAMAuthenticator")).collect();
+    assert!(!alerts.is_empty());
+    assert_eq!(
+        alerts, sections,
+        "the alerts of the chart and the sections of docs/operating.md"
+    );
+}

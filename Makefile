@@ -45,10 +45,12 @@ CRD := crds/iamidentitymappings.yaml
 CHART := charts/aws-iam-authenticator
 
 .PHONY: generate
-generate: ## Write the generated files: the definition, the chart's copy of it, and the chart's README
+generate: ## Write the generated files: the definition, and what the chart has of it
 	$(CARGO) run --quiet --bin aws-iam-authenticator -- crd > crds/.new && mv crds/.new $(CRD)
 	cp $(CRD) $(CHART)/files/
 	tools/chart-readme.sh > $(CHART)/.new && mv $(CHART)/.new $(CHART)/README.md
+	tools/build.sh helm
+	tools/chart-manifests.sh $(TARGET)/tools/helm-*/helm > charts/.new && mv charts/.new charts/kustomize/base/install.yaml
 
 .PHONY: generated
 generated: ## Check that the generated files are what the code says

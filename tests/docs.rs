@@ -9,6 +9,7 @@
 //! | `apply` | applied with `--dry-run=server` |
 //! | `file NAME` | written to that file, for the steps after it |
 //! | `kops`, `kubeadm`, `talos`, `k0s`, `eks-anywhere`, `cluster-api` | held against the fields of that tool |
+//! | `included FILE` | that file of the repository as it is; the test of the file checks it |
 //! | `cluster-api-commands`, `parse` | commands of tools that are not here: the shell can read them, `make` has the target |
 //! | `quoted` | shown: a drawing, an output, a program in a language that nothing here runs |
 
@@ -62,7 +63,7 @@ fn every_block_says_how_it_is_checked() {
         let is_yaml = language == "yaml";
         let fits = match check.iter().map(String::as_str).collect::<Vec<_>>()[..] {
             ["run" | "background" | "apiserver" | "parse"] => is_shell,
-            ["apply" | "cluster-api-commands"] | ["file", _] => is_yaml,
+            ["apply" | "cluster-api-commands"] | ["file" | "included", _] => is_yaml,
             ["quoted"] => !is_shell && !is_yaml && !language.is_empty(),
             [tool] => is_yaml && foreign::knows(tool),
             _ => false,
@@ -78,6 +79,18 @@ fn every_block_says_how_it_is_checked() {
         "see the table in tests/docs.rs:\n{}",
         faults.join("\n")
     );
+}
+
+#[test]
+fn included_files_are_shown_as_they_are() {
+    let pages = pages();
+    for (place, check, _, text) in blocks_of(&pages) {
+        let [word, path] = check else { continue };
+        if word == "included" {
+            let file = std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
+            assert_eq!(text.trim_end(), file.trim_end(), "{place} is not {path}");
+        }
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! Liveness depends on nothing outside the process: restarting us brings back neither the API server nor STS.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::Router;
@@ -48,6 +48,27 @@ impl View {
             Self::Probes
         }
     }
+
+    /// The same where some addresses of ours are open to everybody: `local` is the one that this peer came to.
+    pub fn opened(opened: Opened, peer: SocketAddr, local: Option<SocketAddr>) -> Self {
+        let is_open = match opened {
+            Opened::Nowhere => false,
+            Opened::Everywhere => true,
+            Opened::At(address) => local.is_some_and(|local| local.ip().to_canonical() == address.to_canonical()),
+        };
+        if is_open { Self::Everything } else { Self::of(peer) }
+    }
+}
+
+/// Where everybody is shown everything (`--metrics-address`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Opened {
+    /// Only the node itself is.
+    Nowhere,
+    /// On every address.
+    Everywhere,
+    /// On this one of our addresses.
+    At(IpAddr),
 }
 
 /// What the routes read.
@@ -75,7 +96,7 @@ pub fn router(state: AdminState, view: View) -> Router {
                 get(async || {
                     (
                         StatusCode::FORBIDDEN,
-                        "metrics are for the node itself: ask over the loopback, or the HTTPS port\n",
+                        "metrics are for the node itself: ask over the loopback or the HTTPS port, or set --metrics-address\n",
                     )
                 }),
             )
@@ -150,6 +171,20 @@ mod tests {
         let status = response.status().as_u16();
         let body = response.into_body().collect().await.expect("a body").to_bytes();
         (status, String::from_utf8_lossy(&body).into_owned())
+    }
+
+    #[test]
+    fn what_is_opened_is_open_to_everybody_who_comes_to_it() {
+        let address = |text: &str| text.parse::<SocketAddr>().expect("an address");
+        let view = |opened, local: &str| View::opened(opened, address("10.9.9.9:1"), Some(address(local)));
+        let at = Opened::At("10.0.0.1".parse().expect("an address"));
+        assert_eq!(view(Opened::Nowhere, "10.0.0.1:1"), View::Probes);
+        assert_eq!(view(Opened::Everywhere, "10.0.0.1:1"), View::Everything);
+        assert_eq!(view(at, "10.0.0.1:1"), View::Everything);
+        assert_eq!(view(at, "[::ffff:10.0.0.1]:1"), View::Everything);
+        assert_eq!(view(at, "10.0.0.2:1"), View::Probes);
+        let local = address("127.0.0.1:1");
+        assert_eq!(View::opened(Opened::Nowhere, local, Some(local)), View::Everything);
     }
 
     #[tokio::test]

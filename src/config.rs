@@ -16,7 +16,9 @@ use std::path::PathBuf;
 pub use file::{ConfigFile, FileError};
 pub use gates::{FeatureGates, KNOWN_GATES};
 pub use reader::Reader;
-pub use server::{ApiServer, Bind, Ec2Settings, LeaseSettings, ReservedPrefixes, ServerConfig, WebhookFiles};
+pub use server::{
+    ApiServer, Bind, Ec2Settings, LeaseSettings, MetricsAddress, ReservedPrefixes, ServerConfig, WebhookFiles,
+};
 pub use value::parse_bool;
 
 /// Everything that can be set, for all commands.
@@ -49,6 +51,8 @@ pub enum Setting {
     HealthAddress,
     HealthPort,
     ReusePort,
+    MetricsAddress,
+    ClientCaFile,
     ServerRegion,
     AllowedRegions,
     IdentityCacheTtl,
@@ -72,7 +76,7 @@ pub enum Setting {
 
 impl Setting {
     /// Each setting with its key in the configuration file.
-    const KEYS: [(Self, &'static str); 42] = [
+    const KEYS: [(Self, &'static str); 44] = [
         (Self::ClusterId, "clusterID"),
         (Self::LogVerbosity, "log-verbosity"),
         (Self::Partition, "server.partition"),
@@ -96,6 +100,8 @@ impl Setting {
         (Self::HealthAddress, "server.healthAddress"),
         (Self::HealthPort, "server.healthPort"),
         (Self::ReusePort, "server.reusePort"),
+        (Self::MetricsAddress, "server.metricsAddress"),
+        (Self::ClientCaFile, "server.clientCAFile"),
         (Self::ServerRegion, "server.region"),
         (Self::AllowedRegions, "server.allowedRegions"),
         (Self::IdentityCacheTtl, "server.identityCacheTTL"),

@@ -223,6 +223,19 @@ impl Metrics {
         self.ours.certificate_faulty.set(i64::from(faulty));
     }
 
+    /// The first of the authorities that vouch for clients ends then.
+    pub fn client_authority_ends(&self, ends: Timestamp) {
+        self.ours
+            .certificate_ends
+            .get_or_create(&[("certificate", "client_authority")])
+            .set(ends.as_second());
+    }
+
+    /// Whether the file of client authorities cannot be used, so that those before still are.
+    pub fn client_authority_faulty(&self, faulty: bool) {
+        self.ours.client_ca_faulty.set(i64::from(faulty));
+    }
+
     /// The text that Prometheus scrapes.
     pub fn exposition(&self) -> String {
         self.read(Instant::now());

@@ -266,6 +266,11 @@ impl<'a> Status<'a> {
         Self::failure(message, "TooManyRequests", 429, None)
     }
 
+    /// The client is not one of ours: 403.
+    pub fn forbidden(message: &'a str) -> Self {
+        Self::failure(message, "Forbidden", 403, None)
+    }
+
     /// No decision is possible now: 503. `retry_after_seconds` makes the API server ask again while its client waits.
     pub fn unavailable(message: &'a str, retry_after_seconds: Option<u32>) -> Self {
         let details = retry_after_seconds.map(|retry_after_seconds| Details { retry_after_seconds });

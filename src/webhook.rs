@@ -29,10 +29,12 @@ use crate::metrics::EXPOSITION_TYPE;
 use crate::token::{TOKEN_PREFIX, TokenPolicy};
 use crate::token_review::TokenReview;
 use body::BodyError;
+use clients::{Client, ClientError};
 use reply::Replies;
 
 mod body;
 pub mod certificate;
+pub mod clients;
 mod reply;
 pub mod tls;
 
@@ -43,6 +45,8 @@ pub struct WebhookOptions {
     pub audiences: Vec<String>,
     /// Answers with the status codes of the Go authenticator.
     pub legacy_status_codes: bool,
+    /// Whether all but probes needs a certificate of the client (`--client-ca-file`).
+    pub client_certificates: bool,
     /// Accounts whose identities appear neither in replies nor in logs.
     pub scrubbed_accounts: Vec<AccountId>,
 }
@@ -146,16 +150,27 @@ where
         .with_state(Arc::clone(&webhook));
     service_fn(move |request: Request<B>| {
         let receiver = match request.uri().path() {
-            "/authenticate" => Ok(Arc::clone(&webhook)),
-            _ => Err(others.clone()),
+            "/authenticate" => Receiver::Reviews(Arc::clone(&webhook)),
+            path => match webhook.admit(path, &request) {
+                Ok(()) => Receiver::Others(others.clone()),
+                Err(error) => Receiver::Nobody(error),
+            },
         };
         async {
             match receiver {
-                Ok(webhook) => Ok(review(&webhook, request).await),
-                Err(others) => others.oneshot(request).await,
+                Receiver::Reviews(webhook) => Ok(review(&webhook, request).await),
+                Receiver::Others(others) => others.oneshot(request).await,
+                Receiver::Nobody(error) => Ok(reply::forbidden(&error.to_string())),
             }
         }
     })
+}
+
+/// Who answers a request.
+enum Receiver<S, D> {
+    Reviews(Arc<Webhook<S, D>>),
+    Others(Router),
+    Nobody(ClientError),
 }
 
 struct Webhook<S, D> {
@@ -181,6 +196,9 @@ where
     D: PrivateDnsNames,
 {
     let started = Instant::now();
+    if let Err(error) = webhook.admit("/authenticate", &request) {
+        return webhook.stranger(error, started);
+    }
     let body = match webhook.read(request).await {
         Ok(body) => body,
         Err(error) => return webhook.malformed(error, started),
@@ -191,7 +209,26 @@ where
     }
 }
 
+impl<S, D> Webhook<S, D> {
+    /// Whether this client may ask for this. Probes are for everybody.
+    fn admit<B>(&self, path: &str, request: &Request<B>) -> Result<(), ClientError> {
+        if !self.state.options.client_certificates || path == "/healthz" {
+            return Ok(());
+        }
+        let client = request.extensions().get::<Arc<Client>>();
+        client.map_or(Err(ClientError::Missing), |client| client.check((self.state.now)()))
+    }
+}
+
 impl<S: GetCallerIdentity, D: PrivateDnsNames> Webhook<S, D> {
+    fn stranger(&self, error: ClientError, started: Instant) -> Response {
+        let message = error.to_string();
+        self.state
+            .audit
+            .reviewed(&Outcome::Malformed(error.reason()), &message, started.elapsed());
+        reply::forbidden(&message)
+    }
+
     async fn read<B: HttpBody<Data = Bytes> + Unpin>(&self, request: Request<B>) -> Result<Bytes, BodyError> {
         if request.method() != Method::POST {
             return Err(BodyError::Method);

@@ -38,6 +38,7 @@ use iam_authenticator::partition::{Partition, StsEndpointPolicy};
 use iam_authenticator::token::TokenPolicy;
 use iam_authenticator::token::presigned::PresignedRequest;
 use iam_authenticator::webhook::certificate::{CertificateSettings, Reloader, load_or_make};
+use iam_authenticator::webhook::clients::{ClientAuthority, ClientCaReloader, for_client};
 use iam_authenticator::webhook::tls::server_config;
 use iam_authenticator::webhook::{ReviewLimits, Settle, WebhookOptions, WebhookState, service};
 use jiff::Timestamp;
@@ -113,7 +114,7 @@ impl Drop for Directory {
     }
 }
 
-fn webhook(sts: Duration) -> impl Answer + Clone {
+fn webhook(sts: Duration, client_certificates: bool) -> impl Answer + Clone {
     let mut index = Index::new(&[SourceId::MountedFile], Arc::default());
     index.update(
         SourceUpdate::Content(SourceId::MountedFile, Some(read_config_file(MAPPING))),
@@ -128,7 +129,10 @@ fn webhook(sts: Duration) -> impl Answer + Clone {
             TokenPolicy::new(endpoints, "cluster").unwrap(),
         )),
         mappings: Arc::default(),
-        options: WebhookOptions::default(),
+        options: WebhookOptions {
+            client_certificates,
+            ..WebhookOptions::default()
+        },
         settle: Settle {
             started: tokio::time::Instant::now(),
             timeout: Duration::from_secs(30),
@@ -165,13 +169,13 @@ struct Served {
 }
 
 impl Served {
-    async fn start(limits: Limits, sts: Duration, client_ca: Option<&str>) -> Self {
+    async fn start(limits: Limits, sts: Duration, clients: Option<Arc<ClientAuthority>>) -> Self {
         let directory = Directory::new();
         let settings = settings(&directory.0, true);
         let loaded = load_or_make(&settings, Timestamp::now()).unwrap();
         let metrics = metrics();
         let reloader = Reloader::new(settings, &loaded, Arc::clone(&metrics));
-        let tls = server_config(reloader.certificate(), client_ca.map(str::as_bytes)).unwrap();
+        let tls = server_config(reloader.certificate(), clients.is_some()).unwrap();
         let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = tcp.local_addr().unwrap();
         let listener = Listener {
@@ -180,8 +184,12 @@ impl Served {
             limits,
             metrics: Arc::clone(&metrics),
         };
-        let (service, shutdown) = (webhook(sts), CancellationToken::new());
-        let task = tokio::spawn(listener.serve(move |_| service.clone(), shutdown.clone()));
+        let (service, shutdown) = (webhook(sts, clients.is_some()), CancellationToken::new());
+        let service_for = move |peer: Peer| {
+            let client = clients.as_ref().map(|clients| clients.client(peer.certificates));
+            for_client(service.clone(), client)
+        };
+        let task = tokio::spawn(listener.serve(service_for, shutdown.clone()));
         Self {
             address,
             trust_pem: loaded.trust_pem,
@@ -485,30 +493,111 @@ async fn a_new_certificate_touches_no_open_connection() {
     assert!(served.stop().await < Duration::from_secs(1));
 }
 
-#[tokio::test]
-async fn with_a_client_authority_only_its_clients_get_in() {
+/// An authority for clients: its certificate, and a client's certificate and key; this one may ask until the end of that year.
+fn clients_of(name: &str, until: i32) -> (String, (String, String)) {
     let key = rcgen::KeyPair::generate().unwrap();
     let mut params = rcgen::CertificateParams::new(vec![]).unwrap();
+    params.distinguished_name.push(rcgen::DnType::CommonName, name);
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let ca = rcgen::CertifiedIssuer::self_signed(params, key).unwrap();
-    let client_key = rcgen::KeyPair::generate().unwrap();
-    let client = rcgen::CertificateParams::new(vec!["apiserver".to_owned()])
-        .unwrap()
-        .signed_by(&client_key, &ca)
-        .unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new(vec![]).unwrap();
+    params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+    params.not_before = rcgen::date_time_ymd(2000, 1, 1);
+    params.not_after = rcgen::date_time_ymd(until, 12, 31);
+    let client = params.signed_by(&key, &ca).unwrap();
+    (ca.pem(), (client.pem(), key.serialize_pem()))
+}
 
-    let served = Served::start(Limits::default(), Duration::ZERO, Some(&ca.pem())).await;
-    // TLS 1.3 tells a client only after its own handshake that it is not welcome.
-    if let Ok(mut stranger) = served.tls(b"http/1.1").await {
-        let _ = stranger.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await;
-        let mut answer = Vec::new();
-        assert!(stranger.read_to_end(&mut answer).await.is_err() && answer.is_empty());
+#[tokio::test]
+async fn reviews_are_for_clients_of_the_authority_and_probes_for_everybody() {
+    let (ca, good) = clients_of("one", 4000);
+    let (other_ca, other) = clients_of("two", 4000);
+    let directory = Directory::new();
+    std::fs::create_dir_all(&directory.0).unwrap();
+    let file = directory.0.join("client-ca.pem");
+    assert!(
+        ClientCaReloader::new(file.clone(), metrics()).is_err(),
+        "no file, no server"
+    );
+    std::fs::write(&file, &ca).unwrap();
+    let counted = metrics();
+    let mut reloader = ClientCaReloader::new(file.clone(), Arc::clone(&counted)).unwrap();
+    let served = Served::start(Limits::default(), Duration::ZERO, Some(reloader.authority())).await;
+    let connect = async |identity: Option<&(String, String)>| {
+        let identity = identity.map(|(cert, key)| (cert.as_str(), key.as_str()));
+        let stream = served.tls_as(served.config(b"http/1.1", identity)).await.unwrap();
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        sender
+    };
+    let get = |path: &str| {
+        Request::get(path)
+            .header("host", "x")
+            .body(Full::new(Bytes::new()))
+            .unwrap()
+    };
+
+    let mut stranger = connect(None).await;
+    assert_eq!(
+        text(stranger.send_request(get("/healthz")).await).await,
+        (200, "ok".to_owned())
+    );
+    for request in [request(review()), get("/metrics")] {
+        stranger.ready().await.unwrap();
+        let (status, body) = text(stranger.send_request(request).await).await;
+        assert_eq!(status, 403);
+        assert!(
+            body.contains(r#""kind":"Status""#) && body.contains("client-certificate-data"),
+            "{body}"
+        );
     }
-    let config = served.config(b"http/1.1", Some((&client.pem(), &client_key.serialize_pem())));
+    let (status, body) = text(connect(Some(&other)).await.send_request(request(review())).await).await;
+    assert!(status == 403 && body.contains("was not issued by"), "{status} {body}");
+    let mut client = connect(Some(&good)).await;
+    assert_eq!(text(client.send_request(request(review())).await).await.0, 200);
+
+    let faulty = |metrics: &Metrics| value(metrics, "client_ca_reload_faulty");
+    for bad in [
+        "",
+        "garbage",
+        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+    ] {
+        std::fs::write(&file, bad).unwrap();
+        reloader.look();
+        assert_eq!(faulty(&counted), 1, "{bad:?}");
+        assert_eq!(
+            text(client.send_request(request(review())).await).await.0,
+            200,
+            "the old one holds"
+        );
+    }
+    std::fs::write(&file, &other_ca).unwrap();
+    reloader.look();
+    assert_eq!(faulty(&counted), 0);
+    let (status, body) = text(client.send_request(request(review())).await).await;
+    assert!(
+        status == 403 && body.contains("was not issued by"),
+        "on an open connection too: {body}"
+    );
+    let mut client = connect(Some(&other)).await;
+    assert_eq!(text(client.send_request(request(review())).await).await.0, 200);
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_certificate_that_ended_is_told_apart() {
+    let (ca, expired) = clients_of("one", 2001);
+    let clients = ClientAuthority::new(ca.as_bytes()).unwrap();
+    let served = Served::start(Limits::default(), Duration::ZERO, Some(clients)).await;
+    let config = served.config(b"h2", Some((&expired.0, &expired.1)));
     let stream = served.tls_as(config).await.unwrap();
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+        .await
+        .unwrap();
     tokio::spawn(connection);
-    assert_eq!(text(sender.send_request(request(review())).await).await.0, 200);
+    let (status, body) = text(sender.send_request(request(review())).await).await;
+    assert!(status == 403 && body.contains("has expired"), "{status} {body}");
     served.stop().await;
 }
 

@@ -24,6 +24,10 @@ pub(super) struct FilesArgs {
     /// container, mount its directory from the host [default: /etc/kubernetes/aws-iam-authenticator/kubeconfig.yaml]
     #[arg(long, value_name = "FILE")]
     generate_kubeconfig: Option<String>,
+    /// Take reviews only from clients with a certificate of these authorities (PEM); probes need none. Read again when it changes.
+    /// In the state directory it is made when absent, with a client certificate that stands in the webhook kubeconfig
+    #[arg(long, value_name = "FILE")]
+    client_ca_file: Option<String>,
 }
 
 impl FilesArgs {
@@ -38,5 +42,6 @@ impl FilesArgs {
             "--generate-kubeconfig",
             self.generate_kubeconfig,
         );
+        flags.flag(Setting::ClientCaFile, "--client-ca-file", self.client_ca_file);
     }
 }

@@ -10,6 +10,7 @@ use super::GlobalArgs;
 use super::args::FilesArgs;
 use super::output::{Failure, now};
 use crate::config::{FeatureGates, WebhookFiles};
+use crate::webhook::certificate::client::{ClientPair, ClientSettings, load_or_make_client};
 use crate::webhook::certificate::files::write_whole;
 use crate::webhook::certificate::kubeconfig::{server_url, webhook_kubeconfig};
 use crate::webhook::certificate::{CertificateSettings, Loaded, load_or_make};
@@ -20,6 +21,9 @@ const CURRENT_KUBECONFIG: &str = "aws-iam-authenticator.kubeconfig";
 
 /// The webhook kubeconfig holds no secret, and the API server may run as another user.
 const KUBECONFIG_MODE: u32 = 0o644;
+
+/// With a client certificate it holds a key.
+const SECRET_KUBECONFIG_MODE: u32 = 0o600;
 
 /// The state directory holds private keys.
 const STATE_DIR_MODE: u32 = 0o700;
@@ -45,6 +49,11 @@ pub(super) fn run(args: InitArgs, global: &GlobalArgs) -> Result<(), Failure> {
     if !configured_init_directories {
         files.state_dir = CURRENT_DIR.into();
         files.generate_kubeconfig = CURRENT_KUBECONFIG.into();
+        if let Some(ca) = &mut files.client_ca_file
+            && let Ok(inside) = ca.strip_prefix(&configured.state_dir)
+        {
+            *ca = files.state_dir.join(inside);
+        }
     }
     // What is baked in is not renewed behind the baker's back.
     let loaded = load_certificate(&files, false)?;
@@ -80,11 +89,18 @@ pub(super) fn certificate_settings(files: &WebhookFiles, renew: bool) -> Certifi
 /// Writes the kubeconfig that the API server reaches us with, unless it says that already.
 pub(super) fn write_kubeconfig(files: &WebhookFiles, loaded: &Loaded) -> Result<(), Failure> {
     let path = &files.generate_kubeconfig;
-    let text = webhook_kubeconfig(&loaded.trust_pem, &server_url(&files.hostname, files.bind.port));
+    let client = client_pair(files)?;
+    let url = server_url(&files.hostname, files.bind.port);
+    let text = webhook_kubeconfig(&loaded.trust_pem, &url, client.as_ref());
+    let mode = if client.is_some() {
+        SECRET_KUBECONFIG_MODE
+    } else {
+        KUBECONFIG_MODE
+    };
     if std::fs::read_to_string(path).is_ok_and(|old| old == text) {
         return Ok(());
     }
-    write_whole(path, text.as_bytes(), KUBECONFIG_MODE).map_err(|error| {
+    write_whole(path, text.as_bytes(), mode).map_err(|error| {
         Failure::failed(format!(
             "cannot write the webhook kubeconfig {}: {error}; make its directory writable, set --generate-kubeconfig, or, when \
              `init` has made it already, --kubeconfig-pregenerated",
@@ -93,10 +109,27 @@ pub(super) fn write_kubeconfig(files: &WebhookFiles, loaded: &Loaded) -> Result<
     })
 }
 
+/// What the API server has to show, when it is asked for a certificate.
+fn client_pair(files: &WebhookFiles) -> Result<Option<ClientPair>, Failure> {
+    let Some(ca_file) = files.client_ca_file.clone() else {
+        return Ok(None);
+    };
+    let settings = ClientSettings {
+        state_dir: files.state_dir.clone(),
+        ca_file,
+    };
+    let pair = load_or_make_client(&settings, now());
+    pair.map(Some)
+        .map_err(|error| Failure::failed(format!("--client-ca-file: {error}")))
+}
+
 fn report(files: &WebhookFiles, configured: &WebhookFiles, loaded: &Loaded) {
     let mut names = vec!["cert.pem", "key.pem"];
     if loaded.ours {
         names.extend(["ca.pem", "ca-key.pem"]);
+    }
+    if files.client_ca_file.is_some() {
+        names.extend(["client.pem", "client-key.pem"]);
     }
     let made = names
         .into_iter()
@@ -105,7 +138,8 @@ fn report(files: &WebhookFiles, configured: &WebhookFiles, loaded: &Loaded) {
         files.generate_kubeconfig.clone(),
         configured.generate_kubeconfig.clone(),
     );
-    for (made, wanted) in made.chain([kubeconfig]) {
+    let client_ca = files.client_ca_file.clone().zip(configured.client_ca_file.clone());
+    for (made, wanted) in made.chain(client_ca).chain([kubeconfig]) {
         if made == wanted {
             tracing::info!("{} is in place", made.display());
         } else {

@@ -11,6 +11,7 @@ mod turn;
 
 use std::sync::Arc;
 
+use axum::Router;
 use rustls::crypto::aws_lc_rs;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -18,9 +19,9 @@ use tokio::time::Instant;
 use super::GlobalArgs;
 use super::init::{certificate_settings, hint, load_certificate, write_kubeconfig};
 use super::output::{Failure, now};
-use crate::admin::{self, AdminState, Readiness, View};
+use crate::admin::{self, AdminState, Opened, Readiness, View};
 use crate::audit::Audit;
-use crate::config::{Bind, ServerConfig};
+use crate::config::{Bind, MetricsAddress, ServerConfig};
 use crate::lifecycle::{Signals, Supervisor, server_runtime};
 use crate::listener::{self, Bound, Limits, Listener, Listening, Peer, answer};
 use crate::live::{self, LiveTable};
@@ -33,6 +34,7 @@ use crate::sources::file::Followed;
 use crate::sources::{self, Connector};
 use crate::sts::{Sts, StsOptions};
 use crate::webhook::certificate::Reloader;
+use crate::webhook::clients::{ClientAuthority, ClientCaReloader, for_client};
 use crate::webhook::{self, ReviewLimits, Settle, WebhookOptions, WebhookState, tls};
 pub(super) use args::ServerArgs;
 use control::{controller, settled};
@@ -75,6 +77,15 @@ async fn serve(config: &ServerConfig) -> Result<(), Failure> {
     let tls = certificate(&mut supervisor, config, &metrics)?;
     let https = bind(&config.webhook.bind, config, "--address and --port")?;
     let health = bind(&config.health, config, "--health-address and --health-port")?;
+    let metrics_port = config.metrics.as_ref().and_then(|metrics| {
+        metrics.port.map(|port| Bind {
+            address: metrics.address,
+            port,
+        })
+    });
+    let metrics_port = metrics_port
+        .map(|at| bind(&at, config, "--metrics-address"))
+        .transpose()?;
 
     let policy = Arc::new(config.policy.clone());
     let (writer, table, updates) = live::writer(Index::new(&config.backend_modes, Arc::clone(&policy)));
@@ -92,6 +103,7 @@ async fn serve(config: &ServerConfig) -> Result<(), Failure> {
         options: WebhookOptions {
             audiences: config.audiences.clone(),
             legacy_status_codes: config.legacy_status_codes,
+            client_certificates: config.webhook.client_ca_file.is_some(),
             scrubbed_accounts: config.scrubbed_accounts.clone(),
         },
         settle: Settle {
@@ -106,7 +118,15 @@ async fn serve(config: &ServerConfig) -> Result<(), Failure> {
         )),
         now,
     };
-    spawn_health(&mut supervisor, readiness.clone(), health, &metrics)?;
+    let shown = Health::new(readiness.clone(), &metrics);
+    let opened = match &config.metrics {
+        Some(MetricsAddress { address, port: None }) => address.map_or(Opened::Everywhere, Opened::At),
+        _ => Opened::Nowhere,
+    };
+    shown.spawn(&mut supervisor, "probes and metrics", health, opened)?;
+    if let Some(bound) = metrics_port {
+        shown.spawn(&mut supervisor, "metrics", bound, Opened::Everywhere)?;
+    }
     let turn = Turn::new(config, readiness.clone());
     spawn_webhook(&mut supervisor, webhook, https, tls, &metrics, turn)?;
     hint(&config.webhook.generate_kubeconfig);
@@ -129,12 +149,14 @@ async fn serve(config: &ServerConfig) -> Result<(), Failure> {
     Ok(())
 }
 
+/// How TLS is spoken, and whom clients are held against.
+struct Tls {
+    config: Arc<rustls::ServerConfig>,
+    clients: Option<Arc<ClientAuthority>>,
+}
+
 /// The pair to serve, kept up to date, and the kubeconfig that vouches for it.
-fn certificate(
-    supervisor: &mut Supervisor,
-    config: &ServerConfig,
-    metrics: &Arc<Metrics>,
-) -> Result<Arc<rustls::ServerConfig>, Failure> {
+fn certificate(supervisor: &mut Supervisor, config: &ServerConfig, metrics: &Arc<Metrics>) -> Result<Tls, Failure> {
     let renew = !config.kubeconfig_pregenerated;
     let first = load_certificate(&config.webhook, renew)?;
     if !config.kubeconfig_pregenerated {
@@ -145,8 +167,21 @@ fn certificate(
         &first,
         Arc::clone(metrics),
     );
-    let tls = tls::server_config(reloader.certificate(), None).map_err(Failure::failed)?;
+    let ca_file = config.webhook.client_ca_file.clone();
+    let client_ca = ca_file.map(|path| ClientCaReloader::new(path, Arc::clone(metrics)));
+    let client_ca = client_ca.transpose().map_err(|error| {
+        Failure::failed(format!(
+            "--client-ca-file: {error}; nobody could ask for reviews without it"
+        ))
+    })?;
+    let tls = Tls {
+        config: tls::server_config(reloader.certificate(), client_ca.is_some()).map_err(Failure::failed)?,
+        clients: client_ca.as_ref().map(ClientCaReloader::authority),
+    };
     supervisor.spawn_until_cancelled("certificate", reloader.run(now));
+    if let Some(client_ca) = client_ca {
+        supervisor.spawn_until_cancelled("client authority", client_ca.run());
+    }
     Ok(tls)
 }
 
@@ -197,7 +232,7 @@ fn spawn_webhook(
     supervisor: &mut Supervisor,
     state: WebhookState<SharedSts, NoDnsNames>,
     bound: Bound,
-    tls: Arc<rustls::ServerConfig>,
+    tls: Tls,
     metrics: &Arc<Metrics>,
     turn: Option<Turn>,
 ) -> Result<(), Failure> {
@@ -206,11 +241,15 @@ fn spawn_webhook(
     let serve = move |socket, shutdown| {
         let listener = Listener {
             socket,
-            tls: Some(tls),
+            tls: Some(tls.config),
             limits: Limits::default(),
             metrics,
         };
-        listener.serve(move |_| service.clone(), shutdown)
+        let service_for = move |peer: Peer| {
+            let client = tls.clients.as_ref().map(|clients| clients.client(peer.certificates));
+            for_client(service.clone(), client)
+        };
+        listener.serve(service_for, shutdown)
     };
     let shutdown = supervisor.cancel_token();
     let Some(turn) = turn else {
@@ -229,33 +268,49 @@ fn spawn_webhook(
     Ok(())
 }
 
-fn spawn_health(
-    supervisor: &mut Supervisor,
-    readiness: watch::Receiver<Readiness>,
-    bound: Bound,
-    metrics: &Arc<Metrics>,
-) -> Result<(), Failure> {
-    let socket = listen(bound, "http, for probes and metrics").map_err(Failure::failed)?;
-    let state = AdminState {
-        readiness,
-        metrics: Arc::clone(metrics),
-    };
-    let (probes, everything) = (
-        admin::router(state.clone(), View::Probes),
-        admin::router(state, View::Everything),
-    );
-    let listener = Listener {
-        socket,
-        tls: None,
-        limits: Limits::probes(),
-        metrics: Arc::clone(metrics),
-    };
-    let view = move |peer: Peer| match View::of(peer.address) {
-        View::Probes => answer(probes.clone()),
-        View::Everything => answer(everything.clone()),
-    };
-    supervisor.spawn("health", listener.serve(view, supervisor.cancel_token()));
-    Ok(())
+/// What the plain-HTTP ports show, and to whom.
+#[derive(Clone)]
+struct Health {
+    probes: Router,
+    everything: Router,
+    metrics: Arc<Metrics>,
+}
+
+impl Health {
+    fn new(readiness: watch::Receiver<Readiness>, metrics: &Arc<Metrics>) -> Self {
+        let state = AdminState {
+            readiness,
+            metrics: Arc::clone(metrics),
+        };
+        Self {
+            probes: admin::router(state.clone(), View::Probes),
+            everything: admin::router(state, View::Everything),
+            metrics: Arc::clone(metrics),
+        }
+    }
+
+    fn spawn(
+        &self,
+        supervisor: &mut Supervisor,
+        name: &'static str,
+        bound: Bound,
+        opened: Opened,
+    ) -> Result<(), Failure> {
+        let socket = listen(bound, &format!("http, for {name}")).map_err(Failure::failed)?;
+        let listener = Listener {
+            socket,
+            tls: None,
+            limits: Limits::probes(),
+            metrics: Arc::clone(&self.metrics),
+        };
+        let (probes, everything) = (self.probes.clone(), self.everything.clone());
+        let view = move |peer: Peer| match View::opened(opened, peer.address, peer.local) {
+            View::Probes => answer(probes.clone()),
+            View::Everything => answer(everything.clone()),
+        };
+        supervisor.spawn(name, listener.serve(view, supervisor.cancel_token()));
+        Ok(())
+    }
 }
 
 /// Each source is a task of its own: none waits for another.

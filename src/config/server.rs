@@ -43,6 +43,15 @@ pub struct Bind {
     pub port: u16,
 }
 
+/// Where metrics and details are shown to everybody, not to the loopback alone.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MetricsAddress {
+    /// `None` means all interfaces.
+    pub address: Option<IpAddr>,
+    /// A port of its own; `None` is the port of the probes, for whoever reaches it by this address.
+    pub port: Option<u16>,
+}
+
 /// How to reach the API server.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ApiServer {
@@ -85,6 +94,8 @@ pub struct WebhookFiles {
     pub hostname: String,
     /// Where the HTTPS listener is.
     pub bind: Bind,
+    /// The authorities that vouch for the API server as a client; `None` asks nobody for a certificate.
+    pub client_ca_file: Option<PathBuf>,
 }
 
 /// Everything that `server` is told.
@@ -109,7 +120,9 @@ pub struct ServerConfig {
     pub kubeconfig_pregenerated: bool,
     /// The plain-HTTP listener of probes and metrics.
     pub health: Bind,
-    /// Whether both ports are shared with a successor.
+    /// Where metrics are shown beyond the loopback.
+    pub metrics: Option<MetricsAddress>,
+    /// Whether the ports are shared with a successor.
     pub reuse_port: bool,
     /// The API server.
     pub api_server: ApiServer,
@@ -148,6 +161,7 @@ impl WebhookFiles {
                 address: reader.parsed(Setting::Address, Some(DEFAULT_ADDRESS), value::address),
                 port: reader.parsed(Setting::Port, DEFAULT_PORT, value::port),
             },
+            client_ca_file: reader.text(Setting::ClientCaFile).map(Into::into),
         }
     }
 
@@ -172,7 +186,7 @@ impl ServerConfig {
         let backend_modes = backend_modes(&mut reader);
         warn_of_unsupported(&mut reader, low, &backend_modes);
         let (endpoints, region) = endpoints(&mut reader);
-        let config = Self {
+        let mut config = Self {
             cluster_id: cluster_id(&mut reader, &backend_modes),
             endpoints,
             region,
@@ -184,6 +198,9 @@ impl ServerConfig {
                 address: reader.parsed(Setting::HealthAddress, None, value::address),
                 port: reader.parsed(Setting::HealthPort, DEFAULT_HEALTH_PORT, value::port),
             },
+            metrics: reader.optional(Setting::MetricsAddress, |text| {
+                value::address_and_port(text).map(|(address, port)| MetricsAddress { address, port })
+            }),
             reuse_port: reader.flag(Setting::ReusePort, false),
             api_server: api_server(&mut reader),
             lease: lease(&mut reader),
@@ -207,14 +224,26 @@ impl ServerConfig {
             },
             backend_modes,
         };
-        if config.webhook.bind.port == config.health.port {
-            let taken = config.health.port;
-            reader.missing(format!(
-                "--port and --health-port are both {taken}; the two listeners need a port each"
-            ));
-        }
+        check_ports(&mut reader, &mut config);
         reader.finish(config)
     }
+}
+
+fn check_ports(reader: &mut Reader<'_>, config: &mut ServerConfig) {
+    let (webhook, health) = (config.webhook.bind.port, config.health.port);
+    if webhook == health {
+        reader.missing(format!(
+            "--port and --health-port are both {health}; the two listeners need a port each"
+        ));
+    }
+    let Some(metrics) = &mut config.metrics else { return };
+    if metrics.port == Some(webhook) {
+        reader.missing(format!(
+            "--port and the port of --metrics-address are both {webhook}; leave the port away to use that of the probes"
+        ));
+    }
+    // The same listener, in other words.
+    metrics.port = metrics.port.filter(|port| *port != health);
 }
 
 pub(super) fn unknown_backend(name: &str) -> String {
@@ -467,6 +496,31 @@ mod tests {
         let flags = [(Setting::PrivilegedGroupsFrom, "--privileged-groups-from", "")];
         let (config, _) = ServerConfig::resolve(&low("clusterID: c\n", &flags)).unwrap();
         assert_eq!(config.policy.privileged_groups_from, Some(Vec::new()));
+    }
+
+    #[test]
+    fn metrics_have_a_port_of_their_own_or_that_of_the_probes() {
+        let metrics = |text: &str| {
+            let flags = [(Setting::MetricsAddress, "--metrics-address", text)];
+            let resolved = ServerConfig::resolve(&low("clusterID: c\n", &flags));
+            resolved.map(|(config, _)| config.metrics.map(|metrics| (metrics.address, metrics.port)))
+        };
+        let ip = |text: &str| Some(text.parse().unwrap());
+        for (text, wanted) in [
+            ("0.0.0.0", (None, None)),
+            ("::", (None, None)),
+            ("10.0.0.1", (ip("10.0.0.1"), None)),
+            ("10.0.0.1:9100", (ip("10.0.0.1"), Some(9100))),
+            (":9100", (None, Some(9100))),
+            ("[::1]:9100", (ip("::1"), Some(9100))),
+            ("0.0.0.0:21363", (None, None)),
+        ] {
+            assert_eq!(metrics(text).unwrap(), Some(wanted), "{text}");
+        }
+        assert_eq!(metrics("").unwrap(), None);
+        for bad in [":21362", "here", "10.0.0.1:0", "10.0.0.1:x"] {
+            assert!(metrics(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

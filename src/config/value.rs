@@ -58,6 +58,21 @@ pub(super) fn address(text: &str) -> Result<Option<IpAddr>, String> {
     }
 }
 
+/// An address, a port, or both; an address of all interfaces is none.
+pub(super) fn address_and_port(text: &str) -> Result<(Option<IpAddr>, Option<u16>), String> {
+    let text = text.trim();
+    let specified = |ip: IpAddr| Some(ip).filter(|ip| !ip.is_unspecified());
+    if let Ok(ip) = bare(text).parse() {
+        return Ok((specified(ip), None));
+    }
+    let Some((ip, port_text)) = text.rsplit_once(':') else {
+        return Err(format!(
+            "{text:?} is neither an IP address nor one with a port; write such as 0.0.0.0, :9100 or 10.0.0.1:9100"
+        ));
+    };
+    Ok((address(ip)?.and_then(specified), Some(port(port_text)?)))
+}
+
 fn bare(text: &str) -> &str {
     text.trim().trim_start_matches('[').trim_end_matches(']')
 }

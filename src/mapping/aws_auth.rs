@@ -204,12 +204,13 @@ pub const TOP_SETTINGS: [&str; 12] = [
 ];
 
 /// Settings beside the mappings, in the section `server`.
-pub const SERVER_SETTINGS: [&str; 34] = [
+pub const SERVER_SETTINGS: [&str; 36] = [
     "address",
     "allowSystemUsernames",
     "allowedRegions",
     "audience",
     "backendMode",
+    "clientCAFile",
     "dynamicBackendModePath",
     "dynamicfileUserIDStrict",
     "dynamicfilepath",
@@ -229,6 +230,7 @@ pub const SERVER_SETTINGS: [&str; 34] = [
     "leaseNamespace",
     "legacyStatusCodes",
     "master",
+    "metricsAddress",
     "partition",
     "port",
     "privilegedGroupsFrom",

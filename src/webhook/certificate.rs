@@ -21,10 +21,11 @@ use crate::metrics::Metrics;
 use files::Files;
 use pair::Pair;
 
+pub mod client;
 pub mod files;
 pub mod kubeconfig;
 mod mint;
-mod pair;
+pub(super) mod pair;
 
 /// How often the files are looked at: they are 3 KiB, and a pair that was replaced should serve within the minute.
 pub const RELOAD_EVERY: Duration = Duration::from_secs(10);
@@ -88,6 +89,19 @@ pub enum CertificateError {
         "ca.pem has no ca-key.pem beside it, so no serving pair can be made: add cert.pem and key.pem, or remove ca.pem"
     )]
     AuthorityWithoutKey,
+    /// Somebody else's authority vouches for clients, and there is none that it vouches for.
+    #[error(
+        "the API server could not ask for reviews: {directory} holds no client.pem and client-key.pem for the kubeconfig, and \
+         the key of the authority {ca_file} is not there to make them; put them there, or make the kubeconfig yourself and set \
+         --kubeconfig-pregenerated",
+        directory = .directory.display(), ca_file = .ca_file.display()
+    )]
+    NoClientPair {
+        /// The state directory.
+        directory: PathBuf,
+        /// The authority.
+        ca_file: PathBuf,
+    },
     /// The files do not hold a certificate, a key, or do not belong together.
     #[error("{what}: {detail}")]
     Unusable {
@@ -108,6 +122,7 @@ impl CertificateError {
             Self::File { .. } => "certificate_file",
             Self::HalfAPair { .. } => "certificate_half_a_pair",
             Self::AuthorityWithoutKey => "certificate_authority_without_key",
+            Self::NoClientPair { .. } => "certificate_no_client_pair",
             Self::Unusable { .. } => "certificate_unusable",
             Self::Mint(_) => "certificate_mint",
         }
@@ -241,7 +256,8 @@ impl Reloader {
 
     /// Looks at the files once: what changed and can be served is, what cannot leaves everything as it is.
     pub fn look(&mut self, now: Timestamp) {
-        match self.read(now) {
+        // A mounted Secret is swapped as a whole, but between two of our reads: what does not fit together may do so at once.
+        match self.read(now).or_else(|_| self.read(now)) {
             Ok(None) => self.mended(),
             Ok(Some(loaded)) => {
                 info!(ends = %loaded.ends, ours = loaded.ours, "serving another certificate");

@@ -79,6 +79,11 @@ pub(super) fn plain(status: StatusCode, message: String, allow: Option<&'static 
     response
 }
 
+/// Who shows no good certificate gets the reason where client-go logs it.
+pub(super) fn forbidden(message: &str) -> Response {
+    json(StatusCode::FORBIDDEN, &Status::forbidden(message))
+}
+
 /// Which of the two tables of status codes applies.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Replies {

@@ -6,10 +6,12 @@ use arc_swap::ArcSwap;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig};
 use thiserror::Error;
+
+use super::clients::AnyCertificate;
 
 /// The certificate served to new connections. Swapping it touches no open one.
 #[derive(Debug)]
@@ -42,7 +44,7 @@ impl ResolvesServerCert for LiveCertificate {
 #[derive(Debug, Error)]
 pub enum TlsError {
     /// The client CA is not a list of certificates.
-    #[error("the client CA holds no usable certificate")]
+    #[error("it holds no certificate of an authority, or one that cannot be used")]
     ClientCa,
     /// TLS itself refuses.
     #[error(transparent)]
@@ -62,29 +64,26 @@ impl TlsError {
     }
 }
 
-/// TLS 1.2 and 1.3, HTTP/2 before HTTP/1.1; with `client_ca_pem` only clients that one of these authorities vouches for.
+/// TLS 1.2 and 1.3, HTTP/2 before HTTP/1.1; with `ask_clients` every client is asked for a certificate, which [`super::clients`]
+/// looks at later.
 ///
 /// # Errors
-/// When `client_ca_pem` holds no certificate.
-pub fn server_config(
-    certificate: Arc<LiveCertificate>,
-    client_ca_pem: Option<&[u8]>,
-) -> Result<Arc<ServerConfig>, TlsError> {
+/// When the provider lacks something.
+pub fn server_config(certificate: Arc<LiveCertificate>, ask_clients: bool) -> Result<Arc<ServerConfig>, TlsError> {
     let provider = provider();
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
-    let builder = match client_ca_pem {
-        None => builder.with_no_client_auth(),
-        Some(pem) => {
-            let roots = Arc::new(roots(pem).ok_or(TlsError::ClientCa)?);
-            builder.with_client_cert_verifier(WebPkiClientVerifier::builder_with_provider(roots, provider).build()?)
-        }
+    let builder = if ask_clients {
+        builder.with_client_cert_verifier(Arc::new(AnyCertificate(provider.signature_verification_algorithms)))
+    } else {
+        builder.with_no_client_auth()
     };
     let mut config = builder.with_cert_resolver(certificate);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }
 
-fn roots(pem: &[u8]) -> Option<RootCertStore> {
+/// The authorities in a text; `None` when there is none, or one that cannot be used.
+pub(super) fn roots(pem: &[u8]) -> Option<RootCertStore> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem) {
         roots.add(certificate.ok()?).ok()?;

@@ -38,7 +38,11 @@ pub(in crate::cli) struct ServerArgs {
     /// The port of that listener [default: 21363]
     #[arg(long, value_name = "PORT")]
     health_port: Option<String>,
-    /// Share both ports with another process of this program that has the flag too and runs as the same user, so that an old and a
+    /// Show /metrics and the details of /readyz?verbose to everybody, not to the node alone: an IP address for those who reach the
+    /// health port by it (0.0.0.0 for all), or IP:PORT for a port of their own
+    #[arg(long, value_name = "IP[:PORT]")]
+    metrics_address: Option<String>,
+    /// Share the ports with another process of this program that has the flag too and runs as the same user, so that an old and a
     /// new one can change places without a gap. The new one leaves the webhook to the old one until it has read its backends
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     reuse_port: Option<String>,
@@ -97,6 +101,7 @@ impl ServerArgs {
         flags.flag(Setting::Master, "--master", self.master);
         flags.flag(Setting::HealthAddress, "--health-address", self.health_address);
         flags.flag(Setting::HealthPort, "--health-port", self.health_port);
+        flags.flag(Setting::MetricsAddress, "--metrics-address", self.metrics_address);
         flags.flag(Setting::ReusePort, "--reuse-port", self.reuse_port);
         flags.flag(
             Setting::IdentityCacheTtl,

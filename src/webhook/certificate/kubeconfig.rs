@@ -3,6 +3,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::client::ClientPair;
+
 /// Where the API server asks.
 pub fn server_url(hostname: &str, port: u16) -> String {
     // An IPv6 address stands in brackets.
@@ -13,9 +15,19 @@ pub fn server_url(hostname: &str, port: u16) -> String {
     }
 }
 
-/// The kubeconfig for `--authentication-token-webhook-config-file`; `trust_pem` stands in it whole.
-pub fn webhook_kubeconfig(trust_pem: &str, server_url: &str) -> String {
+/// The kubeconfig for `--authentication-token-webhook-config-file`; `trust_pem` and what the API server shows stand in it whole.
+pub fn webhook_kubeconfig(trust_pem: &str, server_url: &str, client: Option<&ClientPair>) -> String {
     let trust = STANDARD.encode(trust_pem);
+    let user = client.map_or_else(String::new, |client| {
+        format!(
+            "
+    user:
+      client-certificate-data: {}
+      client-key-data: {}",
+            STANDARD.encode(&client.cert_pem),
+            STANDARD.encode(&client.key_pem)
+        )
+    });
     // `kind` and `apiVersion` are ours; names and contexts are those of the Go authenticator.
     format!(
         "apiVersion: v1
@@ -27,7 +39,7 @@ clusters:
       server: {server_url}
 # user refers to the API server client
 users:
-  - name: apiserver
+  - name: apiserver{user}
 current-context: webhook
 contexts:
 - name: webhook
@@ -52,7 +64,7 @@ mod tests {
 
     #[test]
     fn the_shape_of_the_go_authenticator() {
-        let text = webhook_kubeconfig("PEM\n", "https://127.0.0.1:21362/authenticate");
+        let text = webhook_kubeconfig("PEM\n", "https://127.0.0.1:21362/authenticate", None);
         let config: serde_json::Value = serde_saphyr::from_str(&text).expect("YAML");
         assert_eq!(
             config["clusters"][0]["cluster"]["certificate-authority-data"],

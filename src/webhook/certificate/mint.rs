@@ -37,7 +37,7 @@ pub(super) fn make_pair(
         (Some(_), None) => return Err(CertificateError::AuthorityWithoutKey),
         // A key alone is what a crash leaves behind: nobody trusts it yet.
         (None, _) => {
-            let (cert, key) = make_authority(now)?;
+            let (cert, key) = make_authority("aws-iam-authenticator CA", now)?;
             // The key first: an authority without its key could never be mended.
             files::write(directory, files::CA_KEY, key.as_bytes(), files::SECRET)?;
             files::write(directory, files::CA, cert.as_bytes(), files::PUBLIC)?;
@@ -65,10 +65,11 @@ pub(super) fn renew(
     Ok(cert)
 }
 
-fn make_authority(now: Timestamp) -> Result<(String, String), CertificateError> {
+/// An authority and its key.
+pub(super) fn make_authority(called: &str, now: Timestamp) -> Result<(String, String), CertificateError> {
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
     let mut params = CertificateParams::default();
-    params.distinguished_name = name(&format!("aws-iam-authenticator CA {}", now.as_second()));
+    params.distinguished_name = name(&format!("{called} {}", now.as_second()));
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.not_before = date_time_ymd(1970, 1, 1) + since_epoch(now.as_second() - BACKDATED_SECONDS);
@@ -99,6 +100,20 @@ fn issue(
     params.not_before = date_time_ymd(1970, 1, 1) + since_epoch(now.as_second() - BACKDATED_SECONDS);
     params.not_after = date_time_ymd(1970, 1, 1) + since_epoch((now.as_second() + seconds).min(authority_ends));
     Ok(params.signed_by(key, &issuer)?.pem().into_bytes())
+}
+
+/// A certificate for the API server as a client, for as long as its authority lasts.
+pub(super) fn issue_client(ca: &str, ca_key: &str, key: &KeyPair, now: Timestamp) -> Result<String, CertificateError> {
+    let authority_ends = pair::ends(ca, files::CA)?.as_second();
+    let issuer = Issuer::from_ca_cert_pem(ca, KeyPair::from_pem(ca_key)?)?;
+    let mut params = CertificateParams::default();
+    params.distinguished_name = name("kube-apiserver");
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    params.use_authority_key_identifier_extension = true;
+    params.not_before = date_time_ymd(1970, 1, 1) + since_epoch(now.as_second() - BACKDATED_SECONDS);
+    params.not_after = date_time_ymd(1970, 1, 1) + since_epoch(authority_ends);
+    Ok(params.signed_by(key, &issuer)?.pem())
 }
 
 fn name(common: &str) -> DistinguishedName {

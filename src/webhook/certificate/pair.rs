@@ -45,7 +45,7 @@ impl Pair {
             CertifiedKey::from_der(chain, key, &provider()).map_err(|error| unusable("cert.pem and key.pem", error))?;
         let parsed = parse(&leaf, CERT)?;
         let authority = authority_of(files, &leaf, &between, parsed.validity().not_before.timestamp());
-        let ours = authority.is_some_and(|ca| is_key_of(files, ca));
+        let ours = authority.is_some_and(|ca| is_key_of(files.ca_key.as_deref(), ca));
         Ok(Self {
             trust_pem: authority.map_or_else(|| pem_of(&leaf), str::to_owned),
             ours,
@@ -87,10 +87,10 @@ fn authority_of<'a>(
     Some(ca)
 }
 
-/// Whether `ca-key.pem` is the key of this authority.
-fn is_key_of(files: &Files, ca: &str) -> bool {
+/// Whether this is the key of this authority.
+pub(super) fn is_key_of(key: Option<&[u8]>, ca: &str) -> bool {
     let matches = || {
-        let key = KeyPair::from_pem(text(files.ca_key.as_deref(), CA_KEY).ok()?).ok()?;
+        let key = KeyPair::from_pem(text(key, CA_KEY).ok()?).ok()?;
         let ca = CertificateDer::from_pem_slice(ca.as_bytes()).ok()?;
         Some(parse(&ca, CA).ok()?.public_key().subject_public_key.data == key.der_bytes())
     };
@@ -101,6 +101,14 @@ fn is_key_of(files: &Files, ca: &str) -> bool {
 pub(super) fn ends(pem: &str, file: &'static str) -> Result<Timestamp, CertificateError> {
     let der = CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|error| unusable(file, error))?;
     Ok(timestamp(parse(&der, file)?.validity().not_after.timestamp()))
+}
+
+/// When the first of the certificates in a file ends.
+pub(in crate::webhook) fn earliest_end(pem: &[u8]) -> Option<Timestamp> {
+    let ends = |der: CertificateDer<'_>| Some(timestamp(parse(&der, CA).ok()?.validity().not_after.timestamp()));
+    CertificateDer::pem_slice_iter(pem)
+        .filter_map(|der| ends(der.ok()?))
+        .min()
 }
 
 fn parse<'a>(der: &'a CertificateDer<'_>, file: &'static str) -> Result<X509Certificate<'a>, CertificateError> {
@@ -135,7 +143,7 @@ pub(super) fn text<'a>(bytes: Option<&'a [u8]>, file: &'static str) -> Result<&'
     std::str::from_utf8(bytes).map_err(|_| unusable(file, "is not PEM"))
 }
 
-fn unusable(what: &'static str, detail: impl std::fmt::Display) -> CertificateError {
+pub(super) fn unusable(what: &'static str, detail: impl std::fmt::Display) -> CertificateError {
     CertificateError::Unusable {
         what,
         detail: detail.to_string(),

@@ -25,6 +25,7 @@ pub struct AuthenticatorBuilder {
     env: Vec<(OsString, OsString)>,
     wrapper: Vec<OsString>,
     beside: Option<Place>,
+    state: Option<PathBuf>,
 }
 
 /// Where another one runs.
@@ -48,6 +49,7 @@ impl AuthenticatorBuilder {
             env: Vec::new(),
             wrapper: Vec::new(),
             beside: None,
+            state: None,
         }
     }
 
@@ -115,6 +117,13 @@ impl AuthenticatorBuilder {
         self
     }
 
+    /// `--state-dir` of the test's own making, such as a mounted Secret.
+    #[must_use]
+    pub fn state_dir(mut self, path: impl Into<PathBuf>) -> Self {
+        self.state = Some(path.into());
+        self
+    }
+
     /// On the ports and with the state of another one, which must outlive it; only its log is its own.
     #[must_use]
     pub fn beside(mut self, other: &Authenticator) -> Self {
@@ -136,7 +145,7 @@ impl AuthenticatorBuilder {
         } = self.beside.clone().unwrap_or_else(|| Place {
             port: free_port(),
             health_port: if self.peer { PEER_HEALTH_PORT } else { free_port() },
-            state: folder.path().to_owned(),
+            state: self.state.clone().unwrap_or_else(|| folder.path().to_owned()),
         });
         let command = self.command(&state, port, health_port);
         let process = Mutex::new(None);

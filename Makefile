@@ -100,7 +100,7 @@ image: ## Build the OCI image and its bill of materials into target/image (needs
 
 .PHONY: book
 book: ## Build the documentation as a book into target/book (builds mdbook once)
-	@$(MDBOOK) --version >/dev/null 2>&1 || $(CARGO) install --quiet --locked mdbook --version $(MDBOOK_VERSION) --no-default-features --root $(dir $(MDBOOK))..
+	@$(MDBOOK) --version >/dev/null 2>&1 || $(CARGO) install --quiet --locked mdbook --version $(MDBOOK_VERSION) --no-default-features --root $(TARGET)/tools/mdbook-$(MDBOOK_VERSION)
 	$(MDBOOK) build
 
 .PHONY: peer

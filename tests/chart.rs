@@ -8,6 +8,8 @@
     reason = "helpers of tests"
 )]
 
+#[path = "chart/deployment.rs"]
+mod deployment;
 #[path = "chart/release.rs"]
 mod release;
 #[path = "chart/rights.rs"]
@@ -214,6 +216,32 @@ async fn mistakes_are_refused() {
     }
 }
 
+#[tokio::test]
+async fn every_flag_is_one_of_the_program() {
+    let Some(helm) = require_helm().map(|program| Helm::new(&program)) else {
+        return;
+    };
+    let output = Command::new(env!("CARGO_BIN_EXE_aws-iam-authenticator"))
+        .args(["server", "--help"])
+        .output()
+        .expect("the program runs");
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    let known: Vec<&str> = text.split([' ', '[', ',', '\n']).collect();
+    for (name, values) in combinations() {
+        let manifest = rendered(&helm, &values, &[]).await;
+        let flags: Vec<&str> = manifest
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("- ").map(|flag| flag.trim_matches('"')))
+            .filter(|line| line.starts_with("--"))
+            .collect();
+        assert!(name == "none" || flags.len() > 8, "{name}: {flags:?}");
+        for flag in flags {
+            let flag = flag.split('=').next().unwrap_or(flag);
+            assert!(known.contains(&flag), "{name}: `server` knows no {flag}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn on_a_real_control_plane() {
     let (Some(parts), Some(program)) = (require_parts(), require_helm()) else {
@@ -223,5 +251,6 @@ async fn on_a_real_control_plane() {
     let helm = Helm::new(&program).with_kubeconfig(plane.kubeconfig());
     release::every_combination_is_accepted(&plane, &helm).await;
     Box::pin(release::it_comes_and_goes(&plane, &helm)).await;
+    deployment::answers_the_api_server_alone(&plane, &helm).await;
     Box::pin(rights::are_exactly_enough(&plane, &helm)).await;
 }

@@ -28,7 +28,7 @@ test: tools ## Run all tests, on the real parts where they can be had
 	$(CARGO) test --workspace --no-fail-fast
 
 .PHONY: ci
-ci: fmt-check lint generated licences actionlint image peer awscli test ## Everything that a commit must pass
+ci: fmt-check lint generated man licences actionlint image peer awscli test ## Everything that a commit must pass
 	$(MAKE) --no-print-directory run RUN=once
 	$(MAKE) --no-print-directory test-skew
 
@@ -58,6 +58,11 @@ generated: ## Check that the generated files are what the code says
 	  $(CARGO) run --quiet --bin aws-iam-authenticator -- crd | diff -u $(CRD) - || out_of_date $(CRD); \
 	  diff -u $(CRD) $(CHART)/files/iamidentitymappings.yaml || out_of_date $(CHART)/files; \
 	  tools/chart-readme.sh | diff -u $(CHART)/README.md - || out_of_date $(CHART)/README.md
+
+.PHONY: man
+man: ## Write the manual pages into target/man
+	@$(CARGO) run --quiet --example man -- $(TARGET)/man
+	@echo "wrote $$(ls $(TARGET)/man/*.1 | wc -l) manual pages into $(TARGET)/man"
 
 .PHONY: licences
 licences: ## Check licences and banned crates against deny.toml

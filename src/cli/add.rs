@@ -10,6 +10,7 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::GlobalArgs;
 use super::cluster::ClusterArgs;
+use super::examples;
 use super::output::{Failure, print};
 use crate::config::parse_bool;
 use crate::lifecycle::command_runtime;
@@ -21,8 +22,6 @@ use entry::{RoleArgs, UserArgs};
 pub(super) struct AddArgs {
     #[command(subcommand)]
     what: What,
-    #[command(flatten)]
-    cluster: ClusterArgs,
     /// Ask before anything is changed; --prompt=false does not ask
     #[arg(long, global = true, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "true")]
     prompt: String,
@@ -45,13 +44,17 @@ pub(super) struct AddArgs {
     /// Allow usernames that begin with system:, as a server with this flag does
     #[arg(long, global = true)]
     allow_system_usernames: bool,
+    #[command(flatten)]
+    cluster: ClusterArgs,
 }
 
 #[derive(Debug, Subcommand)]
 enum What {
     /// Map an IAM user (or an account's root user, or a federated user)
+    #[command(after_long_help = examples::ADD)]
     User(UserArgs),
     /// Map an IAM role, or a permission set of IAM Identity Center
+    #[command(after_long_help = examples::ADD)]
     Role(RoleArgs),
 }
 

@@ -19,9 +19,10 @@ pub(super) const FIELD_MANAGER: &str = "aws-iam-authenticator";
 
 /// Which cluster, by whose credentials.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Cluster")]
 pub(super) struct ClusterArgs {
     /// The kubeconfig to reach the cluster with [default: $KUBECONFIG, then ~/.kube/config, then the pod's service account]
-    #[arg(long, global = true, value_name = "FILE", hide_env = true)]
+    #[arg(long, global = true, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
     /// The context in it [default: its current context]
     #[arg(long, global = true, value_name = "NAME")]

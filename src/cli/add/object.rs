@@ -157,7 +157,7 @@ fn default_name(subject: &OwnedSubject) -> String {
 
 fn cannot(verb: &str, error: &Error) -> Failure {
     if let Error::Api(status) = error
-        && status.is_not_found()
+        && status.code == 404
     {
         return Failure::failed(
             "the cluster does not know IAMIdentityMapping objects; nothing was changed: install the definition with \

@@ -93,6 +93,10 @@ impl<'a> Report<'a> {
         } else {
             "not signed: this is no token for Kubernetes"
         };
+        let headers = match told.signed_headers.join(", ") {
+            headers if headers.is_empty() => unknown(),
+            headers => headers,
+        };
         let session_token = if told.has_session_token {
             "yes (temporary credentials)"
         } else {
@@ -108,7 +112,7 @@ impl<'a> Report<'a> {
             ("session token", session_token),
             ("signed at", &self.signed_at().unwrap_or_else(unknown)),
             ("ends at", &self.ends_at().unwrap_or_else(unknown)),
-            ("signed headers", &told.signed_headers.join(", ")),
+            ("signed headers", &headers),
             ("cluster ID", cluster),
         ])
     }

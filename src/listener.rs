@@ -21,7 +21,6 @@ use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -29,15 +28,19 @@ use tracing::{debug, warn};
 
 use crate::metrics::Metrics;
 use connection::{Connection, Server};
+pub use places::Known;
+use places::Places;
 pub use socket::{Bound, Listening, bind, is_taken};
 
 mod connection;
+mod places;
 mod socket;
 
 /// The bounds of one listener.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections at a time; more wait in the kernel's backlog. An API server has one or two. Each takes about 30 KiB.
+    /// Connections at a time. One more takes the place of the one that is idle the longest; where none is idle, it waits. An API
+    /// server has one or two. Each takes about 30 KiB.
     pub connections: usize,
     /// From the accepted connection to the end of the TLS handshake: several round trips, even across an ocean.
     pub handshake: Duration,
@@ -165,7 +168,7 @@ impl Listener {
         });
         let tasks = TaskTracker::new();
         let mut door = Door {
-            places: Arc::new(Semaphore::new(self.limits.connections)),
+            places: Places::new(self.limits.connections),
             metrics: self.metrics,
             pause: FIRST_PAUSE,
         };
@@ -201,7 +204,7 @@ impl Listener {
 
 /// Lets connections in, one after the other.
 struct Door {
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
     metrics: Arc<Metrics>,
     pause: Duration,
 }
@@ -209,10 +212,6 @@ struct Door {
 impl Door {
     async fn next(&mut self, tcp: &TcpListener) -> (TcpStream, Peer, Connection) {
         loop {
-            // Nobody closes it.
-            let Ok(place) = Arc::clone(&self.places).acquire_owned().await else {
-                continue;
-            };
             match tcp.accept().await {
                 Ok((stream, address)) => {
                     self.pause = FIRST_PAUSE;
@@ -221,6 +220,8 @@ impl Door {
                         local: stream.local_addr().ok(),
                         certificates: Vec::new(),
                     };
+                    // Whoever waits here when we end is lost: every place is taken by a request that is under way.
+                    let place = self.places.take().await;
                     return (stream, peer, Connection::open(place, Arc::clone(&self.metrics)));
                 }
                 Err(error) if is_of_one_connection(&error) => {

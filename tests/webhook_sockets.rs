@@ -385,22 +385,63 @@ async fn garbage_harms_nobody() {
 }
 
 #[tokio::test]
-async fn connections_are_bounded_and_the_next_waits() {
+async fn a_crowd_of_idle_strangers_keeps_nobody_out() {
     let limits = Limits {
-        connections: 1,
-        header_read: Duration::from_secs(1),
+        connections: 4,
         ..Limits::default()
     };
     let served = Served::start(limits, Duration::ZERO, None).await;
-    let first = served.tls(b"http/1.1").await.unwrap();
+    let (mut http1, mut http2) = (served.http1().await, served.http2().await);
+    assert_eq!(text(http1.send_request(request(review())).await).await.0, 200);
+    assert_eq!(text(http2.send_request(request(review())).await).await.0, 200);
+    let mut strangers = Vec::new();
+    for round in 0..10 {
+        // Some say nothing at all, some shake hands, some ask for what everybody may have.
+        strangers.push(TcpStream::connect(served.address).await.unwrap());
+        let mut stream = served.tls(b"http/1.1").await.expect("a newcomer is let in");
+        stream
+            .write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+            .await
+            .unwrap();
+        stream
+            .read_u8()
+            .await
+            .unwrap_or_else(|error| panic!("{round}: {error}"));
+        strangers.push(stream.into_inner().0);
+    }
+    assert!(value(&served.metrics, "connections") <= 4);
+    http1
+        .ready()
+        .await
+        .expect("who brought a good token keeps his connection");
+    assert_eq!(text(http1.send_request(request(review())).await).await.0, 200);
+    http2
+        .ready()
+        .await
+        .expect("who brought a good token keeps his connection");
+    assert_eq!(text(http2.send_request(request(review())).await).await.0, 200);
+    drop(strangers);
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_request_under_way_is_not_cut_off_for_a_newcomer() {
+    let limits = Limits {
+        connections: 1,
+        ..Limits::default()
+    };
+    let served = Served::start(limits, Duration::from_millis(700), None).await;
+    let mut first = served.http1().await;
+    let asked = tokio::spawn(async move { text(first.send_request(request(review())).await).await.0 });
+    tokio::time::sleep(Duration::from_millis(200)).await;
     let began = Instant::now();
     let mut second = served.http1().await;
     assert!(
-        began.elapsed() >= Duration::from_millis(900),
-        "it had to wait for the first, which is idle, to be let go"
+        began.elapsed() >= Duration::from_millis(400),
+        "it had to wait for the first"
     );
+    assert_eq!(asked.await.unwrap(), 200);
     assert_eq!(text(second.send_request(request(review())).await).await.0, 200);
-    drop(first);
     served.stop().await;
 }
 

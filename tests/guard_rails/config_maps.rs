@@ -234,6 +234,21 @@ pub(super) async fn rights_are_given_by_few(people: &People) {
             config("server:\n  mapAccounts: [\"111122223333\"]\n"),
             "maps whole accounts",
         ),
+        (
+            "aws-iam-authenticator",
+            config("server: {mapAccounts: [\"111122223333\"]}\n"),
+            "maps whole accounts",
+        ),
+        (
+            "aws-auth",
+            roles(&ROLE.replace("- developers", r#"- "system:m\x61sters""#)),
+            "can hide what the text grants",
+        ),
+        (
+            "aws-auth",
+            roles(&ROLE.replace("- developers", "- !!binary c3lzdGVtOm1hc3RlcnM=")),
+            "can hide what the text grants",
+        ),
     ] {
         create(people, "impersonator", name, &data)
             .await

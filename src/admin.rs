@@ -76,6 +76,8 @@ pub enum Opened {
 pub struct AdminState {
     /// What is missing.
     pub readiness: watch::Receiver<Readiness>,
+    /// What is wrong with the certificate, if anything is; it serves all the same.
+    pub certificate: watch::Receiver<Option<String>>,
     /// The metrics.
     pub metrics: Arc<Metrics>,
 }
@@ -132,7 +134,9 @@ fn ready(state: &AdminState, verbose: bool) -> Response {
         return (status, word).into_response();
     }
     let missing = readiness.missing.iter().map(|missing| format!("[-] {missing}\n"));
-    let lines = missing.chain(readiness.notes.iter().map(|note| format!("[i] {note}\n")));
+    let trouble = state.certificate.borrow();
+    let notes = readiness.notes.iter().chain(trouble.as_ref());
+    let lines = missing.chain(notes.map(|note| format!("[i] {note}\n")));
     (status, lines.collect::<String>() + word + "\n").into_response()
 }
 
@@ -159,9 +163,11 @@ mod tests {
         let missing = missing.iter().map(ToString::to_string).collect();
         let notes = vec!["another replica writes".to_owned()];
         let (_sender, readiness) = watch::channel(Readiness { missing, notes });
+        let (_certificate, certificate) = watch::channel(None);
         let router = router(
             AdminState {
                 readiness,
+                certificate,
                 metrics: Arc::new(Metrics::new(Instant::now(), "1")),
             },
             view,

@@ -223,6 +223,11 @@ impl Metrics {
         self.ours.certificate_faulty.set(i64::from(faulty));
     }
 
+    /// Whether the serving certificate is ours and due, and cannot be renewed.
+    pub fn certificate_overdue(&self, overdue: bool) {
+        self.ours.certificate_overdue.set(i64::from(overdue));
+    }
+
     /// The first of the authorities that vouch for clients ends then.
     pub fn client_authority_ends(&self, ends: Timestamp) {
         self.ours

@@ -648,8 +648,10 @@ async fn the_health_port_by_the_same_listener() {
         missing: vec!["the cluster ID".to_owned()],
         notes: Vec::new(),
     });
+    let (_certificate, certificate) = watch::channel(Some("it ends soon".to_owned()));
     let state = AdminState {
         readiness,
+        certificate,
         metrics: metrics(),
     };
     let probes = admin::router(state.clone(), View::Probes);
@@ -686,7 +688,7 @@ async fn the_health_port_by_the_same_listener() {
     assert_eq!(get("/livez").await, (200, "ok".to_owned()));
     assert_eq!(
         get("/readyz?verbose").await,
-        (503, "[-] the cluster ID\nnot ready\n".to_owned())
+        (503, "[-] the cluster ID\n[i] it ends soon\nnot ready\n".to_owned())
     );
     assert!(get("/metrics").await.1.ends_with("# EOF\n"));
     let mut slow = TcpStream::connect(address).await.unwrap();

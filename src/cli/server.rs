@@ -118,7 +118,7 @@ async fn serve(config: &ServerConfig) -> Result<(), Failure> {
         )),
         now,
     };
-    let shown = Health::new(readiness.clone(), &metrics);
+    let shown = Health::new(readiness.clone(), tls.trouble.clone(), &metrics);
     let opened = match &config.metrics {
         Some(MetricsAddress { address, port: None }) => address.map_or(Opened::Everywhere, Opened::At),
         _ => Opened::Nowhere,
@@ -153,6 +153,7 @@ async fn serve(config: &ServerConfig) -> Result<(), Failure> {
 struct Tls {
     config: Arc<rustls::ServerConfig>,
     clients: Option<Arc<ClientAuthority>>,
+    trouble: watch::Receiver<Option<String>>,
 }
 
 /// The pair to serve, kept up to date, and the kubeconfig that vouches for it.
@@ -177,6 +178,7 @@ fn certificate(supervisor: &mut Supervisor, config: &ServerConfig, metrics: &Arc
     let tls = Tls {
         config: tls::server_config(reloader.certificate(), client_ca.is_some()).map_err(Failure::failed)?,
         clients: client_ca.as_ref().map(ClientCaReloader::authority),
+        trouble: reloader.trouble(),
     };
     supervisor.spawn_until_cancelled("certificate", reloader.run(now));
     if let Some(client_ca) = client_ca {
@@ -277,9 +279,14 @@ struct Health {
 }
 
 impl Health {
-    fn new(readiness: watch::Receiver<Readiness>, metrics: &Arc<Metrics>) -> Self {
+    fn new(
+        readiness: watch::Receiver<Readiness>,
+        certificate: watch::Receiver<Option<String>>,
+        metrics: &Arc<Metrics>,
+    ) -> Self {
         let state = AdminState {
             readiness,
+            certificate,
             metrics: Arc::clone(metrics),
         };
         Self {

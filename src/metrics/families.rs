@@ -117,6 +117,7 @@ pub(super) struct Ours {
     pub(super) events: Family<Labels<1>, Counter>,
     pub(super) certificate_ends: Family<Labels<1>, Gauge>,
     pub(super) certificate_faulty: Gauge,
+    pub(super) certificate_overdue: Gauge,
     pub(super) client_ca_faulty: Gauge,
     pub(super) connections: Gauge,
     pub(super) handshake_failures: Counter,
@@ -173,6 +174,11 @@ impl Ours {
                 r,
                 "certificate_reload_faulty",
                 "Whether an older pair is served than the files hold",
+            ),
+            certificate_overdue: new(
+                r,
+                "certificate_renewal_faulty",
+                "Whether the serving certificate is due and cannot be renewed",
             ),
             client_ca_faulty: new(
                 r,

@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use rustls::sign::CertifiedKey;
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
+use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::tls::LiveCertificate;
@@ -142,6 +143,8 @@ pub struct Loaded {
     pub ends: Timestamp,
     /// When our authority ends.
     pub authority_ends: Option<Timestamp>,
+    /// Why the certificate was not renewed, although it is time.
+    pub overdue: Option<String>,
     digest: [u8; 32],
 }
 
@@ -152,7 +155,13 @@ pub struct Loaded {
 pub fn load_or_make(settings: &CertificateSettings, now: Timestamp) -> Result<Loaded, CertificateError> {
     let files = files::read(&settings.state_dir)?;
     let files = match (&files.cert, &files.key) {
-        (Some(_), Some(_)) => renew_if_due(settings, files, now)?,
+        (Some(_), Some(_)) => {
+            let (files, overdue) = renew_if_due(settings, files, now)?;
+            return Ok(Loaded {
+                overdue,
+                ..loaded(&files)?
+            });
+        }
         (Some(_), None) if !files.holds_authority() => return Err(half(settings, files::CERT, files::KEY)),
         (None, Some(_)) if !files.holds_authority() => return Err(half(settings, files::KEY, files::CERT)),
         _ => {
@@ -170,28 +179,30 @@ fn half(settings: &CertificateSettings, present: &str, missing: &str) -> Certifi
     }
 }
 
-/// Renewal in place at two thirds of the lifetime, or when a name is missing (`--hostname` changed).
-fn renew_if_due(settings: &CertificateSettings, files: Files, now: Timestamp) -> Result<Files, CertificateError> {
+/// Renewal in place at two thirds of the lifetime, or when a name is missing (`--hostname` changed); and why it failed, if it did.
+fn renew_if_due(
+    settings: &CertificateSettings,
+    files: Files,
+    now: Timestamp,
+) -> Result<(Files, Option<String>), CertificateError> {
     if !settings.renew {
-        return Ok(files);
+        return Ok((files, None));
     }
     let pair = Pair::of(&files)?;
     if !pair.ours || !pair.is_due(now, &settings.names()) {
-        return Ok(files);
+        return Ok((files, None));
     }
     match mint::renew(settings, &files, now) {
         Ok(cert) => {
             info!(directory = %settings.state_dir.display(), "renewed the serving certificate");
-            Ok(Files {
+            let files = Files {
                 cert: Some(cert),
                 ..files
-            })
+            };
+            Ok((files, None))
         }
         // What we have still serves, for a third of its life: a full disk is no reason to stop.
-        Err(error) => {
-            warn!(%error, "the serving certificate is due and cannot be renewed");
-            Ok(files)
-        }
+        Err(error) => Ok((files, Some(error.to_string()))),
     }
 }
 
@@ -203,6 +214,7 @@ fn loaded(files: &Files) -> Result<Loaded, CertificateError> {
         ours: pair.ours,
         ends: pair.ends,
         authority_ends: pair.authority_ends,
+        overdue: None,
         digest: digest(files),
     })
 }
@@ -225,6 +237,8 @@ pub struct Reloader {
     metrics: Arc<Metrics>,
     seen: [u8; 32],
     complaint: Option<String>,
+    overdue: Option<String>,
+    trouble: watch::Sender<Option<String>>,
 }
 
 impl Reloader {
@@ -232,13 +246,23 @@ impl Reloader {
     pub fn new(settings: CertificateSettings, first: &Loaded, metrics: Arc<Metrics>) -> Self {
         metrics.certificate_served(first.ends, first.authority_ends);
         metrics.certificate_faulty(false);
-        Self {
+        metrics.certificate_overdue(false);
+        let mut reloader = Self {
             settings,
             live: LiveCertificate::new(Arc::clone(&first.key)),
             metrics,
             seen: first.digest,
             complaint: None,
-        }
+            overdue: None,
+            trouble: watch::Sender::new(None),
+        };
+        reloader.note_overdue(first.overdue.clone());
+        reloader
+    }
+
+    /// What an operator should do something about, as long as there is anything.
+    pub fn trouble(&self) -> watch::Receiver<Option<String>> {
+        self.trouble.subscribe()
     }
 
     /// What the listener serves from.
@@ -258,37 +282,38 @@ impl Reloader {
     pub fn look(&mut self, now: Timestamp) {
         // A mounted Secret is swapped as a whole, but between two of our reads: what does not fit together may do so at once.
         match self.read(now).or_else(|_| self.read(now)) {
-            Ok(None) => self.mended(),
-            Ok(Some(loaded)) => {
-                info!(ends = %loaded.ends, ours = loaded.ours, "serving another certificate");
-                self.live.swap(loaded.key);
-                self.seen = loaded.digest;
-                self.metrics.certificate_served(loaded.ends, loaded.authority_ends);
+            Ok((changed, overdue)) => {
+                if let Some(loaded) = changed {
+                    info!(ends = %loaded.ends, ours = loaded.ours, "serving another certificate");
+                    self.live.swap(loaded.key);
+                    self.seen = loaded.digest;
+                    self.metrics.certificate_served(loaded.ends, loaded.authority_ends);
+                }
                 self.mended();
+                self.note_overdue(overdue);
             }
             Err(error) => self.complain(&error),
         }
     }
 
-    fn read(&self, now: Timestamp) -> Result<Option<Loaded>, CertificateError> {
+    fn read(&self, now: Timestamp) -> Result<(Option<Loaded>, Option<String>), CertificateError> {
         let files = files::read(&self.settings.state_dir)?;
         for (file, name) in [(&files.cert, files::CERT), (&files.key, files::KEY)] {
             if file.is_none() {
                 return Err(files::missing(&self.settings.state_dir, name));
             }
         }
-        let files = renew_if_due(&self.settings, files, now)?;
-        if digest(&files) == self.seen {
-            Ok(None)
-        } else {
-            loaded(&files).map(Some)
-        }
+        let (files, overdue) = renew_if_due(&self.settings, files, now)?;
+        let is_news = digest(&files) != self.seen;
+        let changed = is_news.then(|| loaded(&files)).transpose()?;
+        Ok((changed, overdue))
     }
 
     fn mended(&mut self) {
         if self.complaint.take().is_some() {
             info!("the certificate files can be served again");
             self.metrics.certificate_faulty(false);
+            self.tell();
         }
     }
 
@@ -302,7 +327,31 @@ impl Reloader {
             );
             self.metrics.certificate_faulty(true);
             self.complaint = Some(complaint);
+            self.tell();
         }
+    }
+
+    /// What is served still is, for a third of its life, but somebody must act before that is over.
+    fn note_overdue(&mut self, overdue: Option<String>) {
+        if self.overdue == overdue {
+            return;
+        }
+        match &overdue {
+            Some(error) => warn!("the serving certificate is due and cannot be renewed: {error}"),
+            None => info!("the serving certificate is not overdue any more"),
+        }
+        self.metrics.certificate_overdue(overdue.is_some());
+        self.overdue = overdue;
+        self.tell();
+    }
+
+    fn tell(&self) {
+        let faulty = self.complaint.as_ref().map(|complaint| {
+            format!("the certificate files cannot be served, the one before them still is: {complaint}")
+        });
+        let overdue = self.overdue.as_ref();
+        let overdue = overdue.map(|error| format!("the serving certificate is due and cannot be renewed: {error}"));
+        self.trouble.send_replace(faulty.or(overdue));
     }
 }
 

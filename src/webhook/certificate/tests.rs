@@ -292,3 +292,33 @@ fn ours_is_renewed_while_running() {
     assert_ne!(live.load().cert.clone(), old);
     assert!(told_end(&metrics, later(244 + 365)));
 }
+
+#[test]
+fn what_is_due_and_cannot_be_renewed_is_told() {
+    let directory = Directory::new("overdue");
+    load_or_make(&directory.settings(), now()).expect("a pair");
+    // Nothing can be written in its place.
+    let obstacle = directory.0.join(format!(".cert.pem.{}.tmp", std::process::id()));
+    fs::create_dir(&obstacle).expect("a directory");
+    let first = load_or_make(&directory.settings(), later(300)).expect("it still serves");
+    let metrics = metrics();
+    let told = |metrics: &Metrics, value: u8| {
+        let line = format!("aws_iam_authenticator_certificate_renewal_faulty {value}\n");
+        metrics.exposition().contains(&line)
+    };
+    let mut reloader = Reloader::new(directory.settings(), &first, Arc::clone(&metrics));
+    let trouble = reloader.trouble();
+    assert!(told(&metrics, 1));
+    assert!(
+        trouble
+            .borrow()
+            .as_ref()
+            .is_some_and(|text| text.contains("cannot be renewed"))
+    );
+    reloader.look(later(300));
+    assert!(told(&metrics, 1) && trouble.borrow().is_some());
+    fs::remove_dir(&obstacle).expect("removed");
+    reloader.look(later(300));
+    assert!(told(&metrics, 0) && told_end(&metrics, later(300 + 365)));
+    assert_eq!(*trouble.borrow(), None);
+}

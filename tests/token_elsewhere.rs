@@ -43,11 +43,17 @@ async fn kubectl_asks_in_every_version() {
     let sts = StsDouble::start();
     let alice = sts.add(Principal::user(ACCOUNT, "alice"));
     let folder = tempfile::tempdir().unwrap();
+    // The API server shows the client certificate that the program put into the webhook's kubeconfig; nobody else has one.
+    let state = folder.path().join("state");
     let server = Authenticator::builder(PROGRAM)
         .sts(&sts)
         .config_file(config(folder.path()))
+        .state_dir(&state)
+        .arg("--client-ca-file")
+        .arg(state.join("client-ca.pem"))
         .start();
     server.wait_ready().await;
+    assert_eq!(server.authenticate("k8s-aws-v1.x").await.status, 403);
     let options = Options::default().webhook_kubeconfig(server.webhook_kubeconfig());
     let plane = ControlPlane::started(parts, options).await;
     let environment = [

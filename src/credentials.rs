@@ -90,6 +90,13 @@ pub fn signer(
     now: Timestamp,
 ) -> Result<Signer, CredentialsError> {
     let settings = Settings::read(variables, request.region.as_deref())?;
+    if let Some(at) = settings
+        .own_keys()
+        .and_then(|found| found.expiry)
+        .filter(|at| *at <= now)
+    {
+        return Err(CredentialsError::Ended(at));
+    }
     let known = settings
         .own_keys()
         .or_else(|| memory.and_then(Memory::recall).filter(Found::has_keys));
@@ -99,7 +106,10 @@ pub fn signer(
             // One thread: a handful of requests, one after the other.
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let runtime = runtime.map_err(|error| CredentialsError::Runtime(error.to_string()))?;
-            runtime.block_on(ask(&settings, known, role.as_ref(), memory, now))
+            let signer = runtime.block_on(ask(&settings, known, role.as_ref(), memory, now));
+            // A look-up of a name that nobody answers may still run; whoever has waited for us need not wait for it.
+            runtime.shutdown_background();
+            signer
         }
     }
 }
@@ -115,11 +125,11 @@ async fn ask(
     let (own, region) = match known {
         Some(found) => (found, None),
         None => {
-            let (found, region) = chain::own(settings, &network, now).await?;
-            if let Some(memory) = memory.filter(|_| found.expiry.is_some()) {
-                memory.remember(&found);
+            let own = chain::own(settings, &network, now).await?;
+            if let Some(memory) = memory.filter(|_| own.found.expiry.is_some() && !own.is_instance) {
+                memory.remember(&own.found);
             }
-            (found, region)
+            (own.found, own.region)
         }
     };
     let region = region.unwrap_or_else(|| settings.region());

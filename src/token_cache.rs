@@ -20,6 +20,9 @@ pub use credentials::{CredentialsFile, Entry};
 /// A token that ends within this time is not given out again.
 const MARGIN: SignedDuration = SignedDuration::from_mins(1);
 
+/// STS accepts no token for longer.
+const LONGEST: SignedDuration = SignedDuration::from_mins(15);
+
 /// Token files that nobody has written to for this long are of no use to anybody.
 const STALE: SignedDuration = SignedDuration::from_hours(1);
 
@@ -57,12 +60,14 @@ pub enum CacheError {
         path: String,
     },
     /// Nonsense.
-    #[error("{path} cannot be understood ({reason}); it is written anew")]
+    #[error("{path} cannot be understood ({reason}); {then}")]
     Corrupt {
         /// The file.
         path: String,
         /// Why.
         reason: String,
+        /// What happens, or what to do.
+        then: &'static str,
     },
 }
 
@@ -110,14 +115,13 @@ impl TokenKey {
         self
     }
 
-    /// A name that tells nobody anything.
-    fn file_name(self) -> String {
+    /// The digest of it all, in hexadecimal: a name that tells nobody anything.
+    pub fn digest(self) -> String {
         use std::fmt::Write as _;
-        let name = self.0.finalize().iter().fold(String::new(), |mut name, byte| {
+        self.0.finalize().iter().fold(String::new(), |mut name, byte| {
             let _ = write!(name, "{byte:02x}");
             name
-        });
-        format!("{name}.json")
+        })
     }
 }
 
@@ -146,7 +150,7 @@ impl CacheFolder {
     pub fn slot(&self, key: TokenKey) -> Result<TokenSlot, CacheError> {
         let folder = self.0.join("tokens");
         files::own_folder(&folder)?;
-        let path = folder.join(key.file_name());
+        let path = folder.join(format!("{}.json", key.digest()));
         let file = files::open(&path)?;
         files::lock(&file, &path, PATIENCE)?;
         Ok(TokenSlot { file, path })
@@ -166,8 +170,11 @@ impl TokenSlot {
         let kept: CachedToken = serde_json::from_slice(&text).map_err(|error| CacheError::Corrupt {
             path: self.path.display().to_string(),
             reason: error.to_string(),
+            then: "it is written anew",
         })?;
-        Ok(Some(kept).filter(|kept| now < kept.expiration))
+        // What ends later than any token can was made by a clock that was wrong.
+        let possible = now.saturating_add(LONGEST).unwrap_or(now);
+        Ok(Some(kept).filter(|kept| now < kept.expiration && kept.expiration <= possible))
     }
 
     /// Keeps a token, and clears away old ones. `expiry` is when the credentials end.

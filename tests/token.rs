@@ -189,6 +189,59 @@ async fn mistakes_are_told() {
 }
 
 #[tokio::test]
+async fn a_provider_that_is_set_up_wrongly_does_not_log_in_as_the_node() {
+    let world = World::start("wrongly").await;
+    let node = world
+        .sts
+        .add(Principal::assumed_role(ACCOUNT, "Admin", "i-0123456789abcdef0"));
+    world.metadata.serve_instance(&node, "eu-central-1");
+    world.config(&format!("[profile admin]\nrole_arn = {ROLE}\nsource_profile = tpyo\n"));
+    let error = world.refused(&[("AWS_PROFILE", "admin")], &[]);
+    assert!(error.contains("tpyo"), "{error}");
+    let file = world.file("jwt", "x");
+    let error = world.refused(&[("AWS_WEB_IDENTITY_TOKEN_FILE", &file)], &[]);
+    assert!(error.contains("AWS_ROLE_ARN"), "{error}");
+    let ended = [
+        ("AWS_ACCESS_KEY_ID", "AKID"),
+        ("AWS_SECRET_ACCESS_KEY", "s"),
+        ("AWS_CREDENTIAL_EXPIRATION", "2026-01-01T00:00:00Z"),
+    ];
+    let error = world.refused(&ended, &[]);
+    assert!(error.contains("have ended"), "{error}");
+    assert_eq!(world.metadata.calls(), 0);
+
+    // What the instance gives is not kept: its region would be forgotten.
+    world.config("");
+    let kept = world.run_without_region_and(&[], &["--cache"]);
+    assert_eq!(host_of(&kept), "sts.eu-central-1.amazonaws.com");
+    std::fs::remove_file(world.only_token_file()).unwrap();
+    let anew = world.run_without_region_and(&[], &["--cache"]);
+    assert_eq!(host_of(&anew), "sts.eu-central-1.amazonaws.com");
+}
+
+#[tokio::test]
+async fn authorities_may_be_named_as_for_the_sdks() {
+    let world = World::start("bundle").await;
+    let alice = world.sts.add(Principal::user(ACCOUNT, "alice"));
+    world.config(&format!("[default]\n{}", world::keys(&alice)));
+    let bundle = world.sts.ca_file().display().to_string();
+    let other = kit::StsDouble::start();
+    let others = other.ca_file().display().to_string();
+    let elsewhere = ("SSL_CERT_FILE", others.as_str());
+    world.refused(&[elsewhere], &["-r", ROLE]);
+    let environment = [elsewhere, ("AWS_CA_BUNDLE", bundle.as_str())];
+    assert_eq!(
+        world.login(&environment, &["-r", ROLE, "-s", "bundle"]).await,
+        "admin:bundle"
+    );
+    let error = world.refused(&[("AWS_CA_BUNDLE", "/nowhere.pem")], &["-r", ROLE]);
+    assert!(
+        error.contains("/nowhere.pem") && error.contains("AWS_CA_BUNDLE"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
 async fn the_host_follows_the_settings() {
     let world = World::start("host").await;
     let alice = world.sts.add(Principal::user(ACCOUNT, "alice"));
@@ -304,6 +357,11 @@ async fn a_bad_cache_is_told_and_does_without() {
     );
     assert_eq!(world.whose(&output).await, "alice");
     assert!(world.run(&[], &["--cache"]).stderr.is_empty(), "it was");
+
+    let far = "{\"token\":\"k8s-aws-v1.x\",\"expiration\":\"2099-01-01T00:00:00Z\"}";
+    std::fs::write(&file, far).unwrap();
+    let output = world.run(&[], &["--cache"]);
+    assert_eq!(world.whose(&output).await, "alice", "no token of a wrong clock");
 
     std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
     let output = world.run(&[], &["--cache"]);

@@ -1,6 +1,7 @@
 //! The default chain of the SDKs, one provider after the other: profile, web identity, container, and only then the metadata
 //! service of the instance. A provider that was set up and fails ends the search: to log in as somebody else would be worse.
 
+use std::error::Error as _;
 use std::time::Duration;
 
 use aws_config::ecs::EcsCredentialsProvider;
@@ -29,28 +30,52 @@ const METADATA_TIMEOUT: Duration = Duration::from_millis(1500);
 const CONTAINER_TIMEOUT: Duration = Duration::from_secs(5);
 const CONTAINER_CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The caller's own credentials, and the region of this instance when it was the instance that had them.
-pub(super) async fn own(
-    settings: &Settings,
-    network: &Network,
-    now: Timestamp,
-) -> Result<(Found, Option<String>), CredentialsError> {
+/// A process, an SSO portal or an STS that has not answered by then does not answer; who waits behind us for the same token waits as long.
+const PROFILE_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// The caller's own credentials.
+pub(super) struct Own {
+    pub(super) found: Found,
+    /// Whether they are this instance's: there to be asked for each time, together with its region.
+    pub(super) is_instance: bool,
+    /// The region of this instance, when nobody named one and the instance had the credentials.
+    pub(super) region: Option<String>,
+}
+
+impl Own {
+    fn of(found: Found) -> Self {
+        Self {
+            found,
+            is_instance: false,
+            region: None,
+        }
+    }
+}
+
+/// The caller's own credentials, from the first that has any.
+pub(super) async fn own(settings: &Settings, network: &Network, now: Timestamp) -> Result<Own, CredentialsError> {
     let config = network.providers(settings);
     let mut tried = vec!["AWS_ACCESS_KEY_ID is not set".to_owned()];
     match from_profile(settings, network, &config, now).await? {
-        Ok(found) => return Ok((found, None)),
+        Ok(found) => return Ok(Own::of(found)),
         Err(why) => tried.push(why),
     }
     match web_identity(settings, &config).await? {
-        Ok(found) => return Ok((found, None)),
+        Ok(found) => return Ok(Own::of(found)),
         Err(why) => tried.push(why),
     }
     match container(settings, &config).await? {
-        Ok(found) => return Ok((found, None)),
+        Ok(found) => return Ok(Own::of(found)),
         Err(why) => tried.push(why),
     }
     match instance(settings, &config).await {
-        Ok(found) => return Ok((found, instance_region(settings, &config).await)),
+        Ok(found) => {
+            return Ok(Own {
+                found,
+                is_instance: true,
+                region: instance_region(settings, &config).await,
+            });
+        }
         Err(why) => tried.push(why),
     }
     Err(CredentialsError::NoneFound {
@@ -85,11 +110,9 @@ async fn profile(name: &str, config: &ProviderConfig) -> Outcome {
         .profile_name(name)
         .build();
     let advice = "correct the profile, or log in again with `aws sso login`";
-    outcome(
-        &format!("the AWS profile {name:?}"),
-        advice,
-        provider.provide_credentials().await,
-    )
+    let given = timeout(PROFILE_TIMEOUT, provider.provide_credentials()).await;
+    let given = given.unwrap_or_else(|_| Err(SdkError::provider_timed_out(PROFILE_TIMEOUT)));
+    outcome(&format!("the AWS profile {name:?}"), advice, given)
 }
 
 async fn credential_source(
@@ -180,7 +203,10 @@ fn metadata(config: &ProviderConfig) -> imds::Client {
 fn outcome(provider: &str, advice: &'static str, given: Provided) -> Outcome {
     match given {
         Ok(credentials) => Ok(Ok(Found::from(&credentials))),
-        Err(error @ SdkError::CredentialsNotLoaded(_)) => Ok(Err(format!("{provider}: {}", reasons(&error)))),
+        // With a reason it was set up, and wrongly: going on would log in as somebody else.
+        Err(error @ SdkError::CredentialsNotLoaded(_)) if error.source().is_none() => {
+            Ok(Err(format!("{provider}: {}", reasons(&error))))
+        }
         Err(error) => Err(CredentialsError::Provider {
             provider: provider.to_owned(),
             reason: reasons(&error),

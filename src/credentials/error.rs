@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt::Write as _;
 
+use jiff::Timestamp;
 use thiserror::Error;
 
 /// The longest reason of somebody else's that is repeated.
@@ -98,9 +99,24 @@ pub enum CredentialsError {
         /// Why.
         reason: String,
     },
+    /// `AWS_CREDENTIAL_EXPIRATION` is over.
+    #[error(
+        "the AWS credentials in the environment have ended (AWS_CREDENTIAL_EXPIRATION is {0}); log in again, or unset the variable"
+    )]
+    Ended(Timestamp),
     /// `HTTPS_PROXY` is no URL.
-    #[error("HTTPS_PROXY is not the URL of a proxy; write http://host:port, or unset it")]
+    #[error("HTTPS_PROXY is not the URL of an HTTP proxy; write http://host:port, or unset it")]
     Proxy,
+    /// `AWS_CA_BUNDLE` cannot be read.
+    #[error(
+        "cannot read the certificate authorities of AWS_CA_BUNDLE (or ca_bundle in the AWS profile), {path}: {reason}; correct the path, or unset it"
+    )]
+    Authorities {
+        /// The file.
+        path: String,
+        /// Why.
+        reason: String,
+    },
     /// The operating system refuses.
     #[error("cannot start: {0}")]
     Runtime(String),

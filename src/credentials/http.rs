@@ -9,6 +9,7 @@ use aws_config::{BehaviorVersion, Region};
 use aws_credential_types::Credentials;
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_http_client::tls::{TlsContext, TrustStore};
 use aws_smithy_http_client::{Builder, Connector, tls};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
@@ -30,13 +31,18 @@ pub(super) struct Network {
 impl Network {
     pub(super) fn new(settings: &Settings) -> Result<Self, CredentialsError> {
         let proxy = proxy(settings)?;
+        let trust = trust(settings)?;
         let http = Builder::new().build_with_connector_fn(move |settings, components| {
             let mut connector = Connector::builder().proxy_config(proxy.clone());
             connector.set_connector_settings(settings.cloned());
             connector.set_sleep_impl(
                 components.and_then(aws_smithy_runtime_api::client::runtime_components::RuntimeComponents::sleep_impl),
             );
-            connector.tls_provider(tls::Provider::Rustls(CryptoMode::AwsLc)).build()
+            let connector = connector.tls_provider(tls::Provider::Rustls(CryptoMode::AwsLc));
+            match trust.clone() {
+                Some(trust) => connector.tls_context(trust).build(),
+                None => connector.build(),
+            }
         });
         Ok(Self { http })
     }
@@ -66,6 +72,21 @@ impl Network {
             .build();
         aws_sdk_sts::Client::from_conf(config)
     }
+}
+
+/// The authorities of `AWS_CA_BUNDLE`, instead of the system's; as in the SDKs of AWS.
+fn trust(settings: &Settings) -> Result<Option<TlsContext>, CredentialsError> {
+    let Some(path) = &settings.ca_bundle else {
+        return Ok(None);
+    };
+    let failed = |reason: String| CredentialsError::Authorities {
+        path: path.clone(),
+        reason,
+    };
+    let pem = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
+    let store = TrustStore::empty().with_pem_certificate(pem);
+    let context = TlsContext::builder().with_trust_store(store).build();
+    context.map(Some).map_err(|error| failed(error.to_string()))
 }
 
 fn timeouts() -> TimeoutConfig {

@@ -20,6 +20,8 @@ pub(super) struct Settings {
     pub(super) sts_url: Option<String>,
     pub(super) proxy: Option<String>,
     pub(super) no_proxy: String,
+    /// Certificate authorities instead of the system's: of a proxy that looks into TLS, mostly.
+    pub(super) ca_bundle: Option<String>,
     /// `AWS_WEB_IDENTITY_TOKEN_FILE` is set.
     pub(super) has_web_identity: bool,
     /// The address of a container's credentials is set.
@@ -68,7 +70,8 @@ impl Settings {
                 .or_else(|| in_profile("region")),
             hosts,
             sts_url: sts_url.filter(|_| !ignores_urls),
-            proxy: first(&["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]),
+            proxy: first(&["HTTPS_PROXY", "https_proxy"]),
+            ca_bundle: variable("AWS_CA_BUNDLE").or_else(|| in_profile("ca_bundle")),
             no_proxy: first(&["NO_PROXY", "no_proxy"]).unwrap_or_default(),
             has_web_identity: variable("AWS_WEB_IDENTITY_TOKEN_FILE").is_some(),
             has_container: first(&[

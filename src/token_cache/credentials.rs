@@ -21,6 +21,7 @@ pub struct CredentialsFile {
     cluster: String,
     profile: String,
     role: String,
+    source: String,
 }
 
 /// The credentials of an entry, with the Go program's names.
@@ -66,7 +67,7 @@ impl Entry {
             access_key_id: access_key_id.to_owned(),
             secret_access_key: secret_access_key.to_owned(),
             session_token: session_token.to_owned(),
-            source: "aws-iam-authenticator".to_owned(),
+            source: String::new(),
             can_expire: true,
             expires,
             account_id: String::new(),
@@ -79,9 +80,11 @@ impl Entry {
 }
 
 impl CredentialsFile {
-    /// The entry of a cluster, a profile and a role in the file at `path`; the role is empty when none is assumed.
-    pub fn new(path: PathBuf, cluster: &str, profile: &str, role: &str) -> Self {
+    /// The entry of a cluster, a profile and a role in the file at `path`; the role is empty when none is assumed. `identity` stands
+    /// for all else that leads to the credentials: an entry that was made with another is somebody else's, and not read.
+    pub fn new(path: PathBuf, cluster: &str, profile: &str, role: &str, identity: &str) -> Self {
         Self {
+            source: format!("aws-iam-authenticator/{identity}"),
             path,
             cluster: cluster.to_owned(),
             profile: profile.to_owned(),
@@ -104,7 +107,7 @@ impl CredentialsFile {
             .and_then(|profiles| profiles.get(&self.profile))
             .and_then(|roles| roles.get(&self.role))
             .cloned();
-        Ok(entry.filter(|entry| entry.is_good(now)))
+        Ok(entry.filter(|entry| entry.is_good(now) && entry.source == self.source))
     }
 
     /// Writes the entry, keeps the others, and drops those that have ended.
@@ -116,8 +119,8 @@ impl CredentialsFile {
             files::make_folder(folder)?;
         }
         let (mut file, document) = self.open()?;
-        // As in Go, what cannot be understood is written anew.
-        let mut document = document.unwrap_or_default();
+        // As in Go, what cannot be understood is left alone: the path may name a file of another kind by mistake.
+        let mut document = document?;
         for profiles in document.clusters.values_mut() {
             for roles in profiles.values_mut() {
                 roles.retain(|_, entry| entry.is_good(now));
@@ -127,7 +130,8 @@ impl CredentialsFile {
         document.clusters.retain(|_, profiles| !profiles.is_empty());
         let profiles = document.clusters.entry(self.cluster.clone()).or_default();
         let roles = profiles.entry(self.profile.clone()).or_default();
-        roles.insert(self.role.clone(), entry);
+        let source = self.source.clone();
+        roles.insert(self.role.clone(), Entry { source, ..entry });
         let text = serde_saphyr::to_string(&document).map_err(|error| self.corrupt(&error))?;
         files::write(&mut file, &self.path, text.as_bytes())
     }
@@ -150,6 +154,7 @@ impl CredentialsFile {
         CacheError::Corrupt {
             path: self.path.display().to_string(),
             reason: "it is not YAML with credentials of clusters".to_owned(),
+            then: "remove it",
         }
     }
 }
@@ -174,43 +179,53 @@ mod tests {
         format!("2026-11-24T{time}Z").parse().unwrap()
     }
 
-    #[test]
-    fn reads_what_go_wrote_until_a_minute_before_it_ends() {
-        let file = CredentialsFile::new(file("go", GO), "c", "default", "arn:aws:iam::1:role/r");
-        let entry = file.read(at("14:58:59")).unwrap().unwrap();
-        assert_eq!((&*entry.access_key_id, &*entry.session_token), ("ASIA", "t"));
-        assert_eq!(file.read(at("14:59:01")).unwrap(), None);
+    const ROLE: &str = "arn:aws:iam::1:role/r";
+
+    fn entry(expires: &str) -> Entry {
+        Entry::new("A", "s", "t", at(expires))
     }
 
     #[test]
-    fn keeps_the_entries_of_others_and_drops_ended_ones() {
+    fn an_entry_is_good_until_a_minute_before_it_ends_and_for_who_made_it() {
+        let path = file("ours", "");
+        let ours = CredentialsFile::new(path.clone(), "c", "p", "", "me");
+        ours.write(entry("15:00:00"), at("14:00:00")).unwrap();
+        assert!(ours.read(at("14:58:59")).unwrap().is_some());
+        assert!(ours.read(at("14:59:01")).unwrap().is_none());
+        let other = CredentialsFile::new(path, "c", "p", "", "another");
+        assert!(other.read(at("14:00:00")).unwrap().is_none());
+    }
+
+    #[test]
+    fn keeps_the_entries_of_go_and_drops_ended_ones() {
         let path = file("go", GO);
-        let ours = CredentialsFile::new(path.clone(), "other", "p", "");
-        ours.write(Entry::new("A", "s", "t", at("16:00:00")), at("14:00:00"))
-            .unwrap();
-        let go = CredentialsFile::new(path, "c", "default", "arn:aws:iam::1:role/r");
-        assert!(go.read(at("14:00:00")).unwrap().is_some());
-        ours.write(Entry::new("A", "s", "t", at("17:00:00")), at("15:30:00"))
-            .unwrap();
-        assert!(go.read(at("14:00:00")).unwrap().is_none());
+        let go = || std::fs::read_to_string(&path).unwrap().contains("accesskeyid: ASIA");
+        let ours = CredentialsFile::new(path.clone(), "other", "p", "", "me");
+        ours.write(entry("16:00:00"), at("14:00:00")).unwrap();
+        assert!(go());
+        // Who made it is not told: it may have been another person's profile.
+        let same = CredentialsFile::new(path.clone(), "c", "default", ROLE, "me");
+        assert!(same.read(at("14:00:00")).unwrap().is_none());
+        ours.write(entry("17:00:00"), at("15:30:00")).unwrap();
+        assert!(!go());
         assert!(ours.read(at("15:30:00")).unwrap().is_some());
     }
 
     #[test]
-    fn nonsense_is_told_without_its_text_and_replaced() {
-        let ours = CredentialsFile::new(file("bad", "clusters: [secret"), "c", "p", "");
+    fn what_cannot_be_understood_is_told_without_its_text_and_left_alone() {
+        let path = file("bad", "clusters: [secret");
+        let ours = CredentialsFile::new(path.clone(), "c", "p", "", "me");
         let told = ours.read(at("14:00:00")).unwrap_err().to_string();
-        assert!(told.contains("written anew") && !told.contains("secret"), "{told}");
-        ours.write(Entry::new("A", "s", "t", at("16:00:00")), at("14:00:00"))
-            .unwrap();
-        assert!(ours.read(at("14:00:00")).unwrap().is_some());
+        assert!(told.contains("remove it") && !told.contains("secret"), "{told}");
+        assert!(ours.write(entry("16:00:00"), at("14:00:00")).is_err());
+        assert_eq!(std::fs::read_to_string(path).unwrap(), "clusters: [secret");
     }
 
     #[test]
     fn files_that_others_may_read_are_refused() {
         let path = file("loose", GO);
         std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
-        let told = CredentialsFile::new(path, "c", "p", "")
+        let told = CredentialsFile::new(path, "c", "p", "", "me")
             .read(at("14:00:00"))
             .unwrap_err();
         assert!(matches!(told, CacheError::NotOurs { .. }), "{told}");

@@ -11,9 +11,11 @@ use crate::credentials::{Found, Memory};
 use crate::token::mint::SigningCredentials;
 use crate::token_cache::{CacheError, CacheFolder, CachedToken, CredentialsFile, Entry, TokenKey, TokenSlot};
 
-/// Variables that decide whose token it is and where it is checked. Of secrets there is none among them.
-const DECIDING: [&str; 18] = [
+/// Variables that decide whose credentials are found. They are kept as a digest only.
+const IDENTITY: [&str; 14] = [
     "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
     "AWS_PROFILE",
     "AWS_DEFAULT_PROFILE",
     "AWS_CONFIG_FILE",
@@ -25,12 +27,15 @@ const DECIDING: [&str; 18] = [
     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
     "AWS_EC2_METADATA_SERVICE_ENDPOINT",
     "AWS_EC2_METADATA_DISABLED",
+];
+
+/// Variables that decide where a token is checked.
+const ENDPOINT: [&str; 5] = [
     "AWS_REGION",
     "AWS_DEFAULT_REGION",
     "AWS_STS_REGIONAL_ENDPOINTS",
     "AWS_USE_FIPS_ENDPOINT",
     "AWS_USE_DUALSTACK_ENDPOINT",
-    "HOME",
 ];
 
 /// The cache, as far as it can be used.
@@ -52,8 +57,9 @@ impl Cache {
         let path = path.map(PathBuf::from).or_else(|| Some(folder?.credentials_path()));
         let profile = profile();
         let role = config.signer.role.as_ref().map_or("", |role| &role.arn);
-        let credentials =
-            path.map(|path| KeptCredentials(CredentialsFile::new(path, &config.cluster_id, &profile, role)));
+        let credentials = path
+            .map(|path| CredentialsFile::new(path, &config.cluster_id, &profile, role, &identity().digest()))
+            .map(KeptCredentials);
         Self { slot, credentials }
     }
 
@@ -106,9 +112,24 @@ fn profile() -> String {
     first(["AWS_PROFILE", "AWS_DEFAULT_PROFILE"]).unwrap_or_else(|| "default".to_owned())
 }
 
-/// The key of a token: what it is asked for with, what leads to the credentials, and the state of the files with profiles.
+/// What leads to the credentials: variables, and the state of the files with profiles.
+fn identity() -> TokenKey {
+    let mut key = TokenKey::default();
+    for name in IDENTITY {
+        key = key.with(name, environment(name).as_deref());
+    }
+    for (variable, file) in [
+        ("AWS_CONFIG_FILE", "config"),
+        ("AWS_SHARED_CREDENTIALS_FILE", "credentials"),
+    ] {
+        key = key.with(file, profiles_state(variable, file).as_deref());
+    }
+    key
+}
+
+/// The key of a token: the same, and what it is asked for with.
 fn key(config: &TokenConfig) -> TokenKey {
-    let mut key = TokenKey::default()
+    let mut key = identity()
         .with("cluster", Some(&config.cluster_id))
         .with("region", config.signer.region.as_deref());
     if let Some(role) = &config.signer.role {
@@ -119,14 +140,8 @@ fn key(config: &TokenConfig) -> TokenKey {
             .with("session-name", role.session_name.as_deref())
             .with("forward-session-name", forwards);
     }
-    for name in DECIDING {
+    for name in ENDPOINT {
         key = key.with(name, environment(name).as_deref());
-    }
-    for (variable, file) in [
-        ("AWS_CONFIG_FILE", "config"),
-        ("AWS_SHARED_CREDENTIALS_FILE", "credentials"),
-    ] {
-        key = key.with(file, profiles_state(variable, file).as_deref());
     }
     key
 }

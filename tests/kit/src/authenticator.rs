@@ -225,8 +225,13 @@ impl Authenticator {
         waited.await;
     }
 
+    /// A file of the state folder. One that is just being written counts as not there yet.
     fn try_read(&self, name: &str) -> io::Result<String> {
-        std::fs::read_to_string(self.state.join(name))
+        let text = std::fs::read_to_string(self.state.join(name))?;
+        if text.trim_end().ends_with("-----") {
+            return Ok(text);
+        }
+        Err(io::Error::other(format!("{name} is not written whole")))
     }
 
     fn try_web(&self) -> io::Result<Web> {

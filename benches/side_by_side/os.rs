@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// Ticks a second in `/proc/<pid>/stat`: fixed by the interface, whatever the kernel's own clock.
-pub(crate) const TICKS: u32 = 100;
+const TICKS: u32 = 100;
 const SAMPLE_EVERY: Duration = Duration::from_millis(2);
 
 /// Moves a process with all its threads to one core.
@@ -24,7 +24,17 @@ pub(crate) fn pin(pid: u32, core: &str) {
 
 /// The CPU time of a process so far, user and system.
 pub(crate) fn cpu(pid: u32) -> Duration {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process runs");
+    booked(&pid.to_string(), 11)
+}
+
+/// The CPU time of all children of ours that have ended.
+pub(crate) fn cpu_of_children() -> Duration {
+    booked("self", 13)
+}
+
+/// Two neighbouring fields of a stat line, counted from behind the name.
+fn booked(process: &str, first: usize) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).expect("the process runs");
     // The name may hold anything, also spaces; what follows its bracket does not.
     let fields: Vec<&str> = stat
         .rsplit_once(')')
@@ -33,7 +43,7 @@ pub(crate) fn cpu(pid: u32) -> Duration {
         .split_whitespace()
         .collect();
     let ticks = |field: usize| -> u32 { fields[field].parse().expect("ticks") };
-    Duration::from_secs(1) * (ticks(11) + ticks(12)) / TICKS
+    Duration::from_secs(1) * (ticks(first) + ticks(first + 1)) / TICKS
 }
 
 /// The memory that a process has for itself (`RssAnon`), in MiB.

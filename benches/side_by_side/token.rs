@@ -1,12 +1,13 @@
 //! `token` as kubectl runs it: the whole process, from start to exit, both programs in turns on one core.
 
 use crate::Programs;
+use crate::os::cpu_of_children;
 use crate::report::{Goal, Report, median};
 use kit::Principal;
 use kit::builders::{aws_files_env, write_aws_files};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 const ROUNDS: usize = 12;
 /// Long enough for the kernel's ticks of 10 ms not to matter.
@@ -91,17 +92,4 @@ fn run(program: &Path, environment: &Environment, args: &[&str], taken: &mut Tak
     let status = command.status().expect("the program runs");
     taken.wall.push(started.elapsed().as_secs_f64() * 1e3);
     assert!(status.success(), "{}: {status}", program.display());
-}
-
-/// The CPU time of all children that have ended.
-fn cpu_of_children() -> Duration {
-    let stat = std::fs::read_to_string("/proc/self/stat").expect("a stat file");
-    let fields: Vec<&str> = stat
-        .rsplit_once(')')
-        .expect("a stat line")
-        .1
-        .split_whitespace()
-        .collect();
-    let ticks = |field: usize| -> u32 { fields[field].parse().expect("ticks") };
-    Duration::from_secs(1) * (ticks(13) + ticks(14)) / crate::os::TICKS
 }
